@@ -1,0 +1,1 @@
+"""The protocols' state, imported as `scapystack.layers` (through the symlink beside `base`)."""

@@ -1,0 +1,39 @@
+"""`Core`: what the layers of one stack share. No module holds state; two stacks share nothing.
+
+The stack sets `now` at every entry (`receive`, `poll`, a call from an application) and the layers
+read it: within one entry time stands still. What a layer wants out goes to `outbox`; what became
+ready for an application to `ready`; deadlines to `timers`.
+"""
+
+from __future__ import annotations
+
+from scapystack.base.codec import Codec
+from scapystack.base.config import StackConfig
+from scapystack.base.counters import Counters
+from scapystack.base.events import Endpoint
+from scapystack.base.frames import Frame
+from scapystack.base.rng import Rng
+from scapystack.base.timers import TimerHeap
+from scapystack.base.types import Nanoseconds
+
+
+class Core:
+    """Shared by reference by every layer of a stack; made by `NetStack`."""
+
+    __slots__ = ("codec", "config", "counters", "now", "outbox", "ready", "rng", "timers")
+
+    def __init__(self, config: StackConfig, codec: Codec, rng: Rng) -> None:
+        self.config = config
+        self.codec = codec
+        self.rng = rng
+        self.counters = Counters()
+        self.timers = TimerHeap()
+        self.now: Nanoseconds = 0
+        self.outbox: list[Frame] = []
+        self.ready: list[Endpoint] = []
+
+    def mark_ready(self, endpoint: Endpoint) -> None:
+        """Have the driver call `endpoint.on_ready` after this burst (once, however often marked)."""
+        if not endpoint.ready_marked and endpoint.on_ready is not None:
+            endpoint.ready_marked = True
+            self.ready.append(endpoint)

@@ -1,0 +1,83 @@
+"""`Frame`: one Ethernet frame, as it comes from a link or goes to one.
+
+A frame that comes in is one buffer (`head`) with nothing behind it. A frame that goes out is its
+headers, encoded once (`head`), and views of the payload behind them, so that the link can gather
+them with one `writev` and nobody copies the payload.
+
+Two pieces of work may still be open on a frame, both described by numbers a Linux `virtio_net_hdr`
+has too, so that a TAP with offload hands them to the kernel and any other link does them at its
+edge (`scapystack.base.offload`):
+
+- the transport checksum: with `csum == CSUM_PARTIAL` its field holds only the pseudo-header's sum,
+  and stands `csum_offset` octets behind `csum_start`;
+- segmentation: with `gso_size > 0` the frame is a TCP super-segment, to be cut into segments of
+  `gso_size` payload octets each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from scapystack.base.types import Buffer, Nanoseconds
+
+if TYPE_CHECKING:
+    from scapystack.base.iface import Interface
+
+CSUM_NONE = 0
+"""The checksum on the frame is the real one: a receiver must verify it."""
+CSUM_PARTIAL = 1
+"""The field holds the pseudo-header's sum; the bytes never crossed a wire, a receiver trusts them."""
+CSUM_VALID = 2
+"""The link has verified the checksum already."""
+
+
+class Frame:
+    """One Ethernet frame. `data` is its octets in one piece; `len(frame)` their number.
+
+    `iface` is the interface it came in by or leaves by; `at` the time (ns) when the stack received
+    or emitted it.
+    """
+
+    __slots__ = ("_data", "at", "csum", "csum_offset", "csum_start", "gso_size", "head", "iface", "payload")
+
+    def __init__(
+        self,
+        head: Buffer,
+        payload: Sequence[Buffer] = (),
+        iface: Interface | None = None,
+        csum: int = CSUM_NONE,
+        csum_start: int = 0,
+        csum_offset: int = 0,
+        gso_size: int = 0,
+    ) -> None:
+        self.head = head
+        self.payload = payload
+        self.iface = iface
+        self.csum = csum
+        self.csum_start = csum_start
+        self.csum_offset = csum_offset
+        self.gso_size = gso_size
+        self.at: Nanoseconds = 0
+        self._data: bytes | None = None
+
+    @property
+    def data(self) -> bytes:
+        """The octets as they stand now, in one piece (an open checksum stays open)."""
+        data = self._data
+        if data is None:
+            head = self.head
+            if self.payload:
+                data = b"".join((head, *self.payload))
+            else:
+                data = head if type(head) is bytes else bytes(head)
+            self._data = data
+        return data
+
+    def __len__(self) -> int:
+        return len(self.head) + sum(map(len, self.payload))
+
+    def __repr__(self) -> str:
+        where = self.iface.name if self.iface else "-"
+        extra = f" gso={self.gso_size}" if self.gso_size else ""
+        return f"<Frame {len(self)} octets on {where}{extra}>"

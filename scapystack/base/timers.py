@@ -1,0 +1,82 @@
+"""One lazy heap of deadlines for the whole stack (no callbacks kept, nothing ever cancelled).
+
+An owner (a connection, the ARP cache, the reassembly table, ...) keeps its own deadlines and
+answers two questions: `next_at()`, its earliest one, and `expire(now)`, act on those that are due.
+The heap holds at most a few entries for each owner. Moving a deadline later costs nothing: the
+old entry comes up, the owner says "not yet", and goes back in with its real deadline. A deadline
+moved earlier pushes one entry (0.5 us).
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import Protocol
+
+from scapystack.base.types import Nanoseconds
+
+
+class Timed(Protocol):
+    """Something with deadlines. `heap_at` belongs to the heap: its earliest entry there, or None."""
+
+    heap_at: Nanoseconds | None
+
+    def next_at(self) -> Nanoseconds | None:
+        """The earliest deadline (ns), or None."""
+
+    def expire(self, now: Nanoseconds) -> None:
+        """Act on every deadline at or before `now`, and clear or move each of them."""
+
+
+class TimerHeap:
+    """Absolute deadlines of many owners; the earliest first, in order of arming among equals."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[Nanoseconds, int, Timed]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def arm(self, owner: Timed, at: Nanoseconds) -> None:
+        """See that `owner` is asked no later than `at`."""
+        held = owner.heap_at
+        if held is None or at < held:
+            owner.heap_at = at
+            self._count += 1
+            heappush(self._heap, (at, self._count, owner))
+
+    def next_deadline(self) -> Nanoseconds | None:
+        """The earliest real deadline of any owner, or None."""
+        heap = self._heap
+        while heap:
+            at, _, owner = heap[0]
+            if owner.heap_at != at:
+                heappop(heap)
+                continue
+            real = owner.next_at()
+            if real is not None and real <= at:
+                return at
+            heappop(heap)
+            owner.heap_at = None
+            if real is not None:
+                self.arm(owner, real)
+        return None
+
+    def expire(self, now: Nanoseconds) -> int:
+        """Let every owner that is due act; the number of owners that did."""
+        heap = self._heap
+        fired = 0
+        while heap and heap[0][0] <= now:
+            at, _, owner = heappop(heap)
+            if owner.heap_at != at:
+                continue
+            owner.heap_at = None
+            real = owner.next_at()
+            if real is not None and real <= now:
+                owner.expire(now)
+                fired += 1
+                real = owner.next_at()
+            if real is not None:
+                # an owner that leaves a deadline in the past must not spin this loop for ever
+                self.arm(owner, real if real > now else now + 1)
+        return fired
