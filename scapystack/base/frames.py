@@ -12,12 +12,17 @@ edge (`scapystack.base.offload`):
   and stands `csum_offset` octets behind `csum_start`;
 - segmentation: with `gso_size > 0` the frame is a TCP super-segment, to be cut into segments of
   `gso_size` payload octets each.
+
+`frame.packet` is the frame as a Scapy packet. Base knows no Scapy: the dissector is one stateless
+function, named to `Frame` by the package itself (`scapystack/__init__.py`), which imports Scapy when
+somebody looks at a packet for the first time. A frame that nobody looks at pays nothing, not even
+the store of a None: its slot stays empty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from scapystack.base.types import Buffer, Nanoseconds
 
@@ -39,7 +44,21 @@ class Frame:
     or emitted it.
     """
 
-    __slots__ = ("_data", "at", "csum", "csum_offset", "csum_start", "gso_size", "head", "iface", "payload")
+    __slots__ = (
+        "_data",
+        "_packet",
+        "at",
+        "csum",
+        "csum_offset",
+        "csum_start",
+        "gso_size",
+        "head",
+        "iface",
+        "payload",
+    )
+
+    dissector: ClassVar[Callable[[Frame], Any] | None] = None
+    """A frame's Scapy packet: the same pure function for every stack (`scapystack.codec.packets`)."""
 
     def __init__(
         self,
@@ -73,6 +92,23 @@ class Frame:
                 data = head if type(head) is bytes else bytes(head)
             self._data = data
         return data
+
+    @property
+    def packet(self) -> Any:
+        """The frame as a Scapy packet (`Ether`), checksums finished; made on first use and kept.
+
+        Never raises on bad bytes: what no Ethernet header fits is a `Raw`. A look, not a handle:
+        changing it changes nothing that is sent (`scapystack.codec.frame_of` makes a new frame).
+        """
+        try:
+            return self._packet
+        except AttributeError:
+            pass
+        dissector = Frame.dissector
+        if dissector is None:
+            raise RuntimeError("no dissector: import scapystack before scapystack.base")
+        self._packet: Any = dissector(self)
+        return self._packet
 
     def __len__(self) -> int:
         return len(self.head) + sum(map(len, self.payload))

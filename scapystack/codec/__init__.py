@@ -1,0 +1,8 @@
+"""Scapy's layers, compiled to flat decoders and encoders; frames as Scapy packets.
+
+Read `docs/codec.md` first. Importing this room imports no Scapy: the first call that needs it does.
+"""
+
+from scapystack.codec.packets import dissect, frame_of
+
+__all__ = ["dissect", "frame_of"]
