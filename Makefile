@@ -1,0 +1,41 @@
+# Everything runs from .venv, which `demo` and `test` make by themselves: only Python 3.11 to 3.13
+# and make are needed. A stamp file stands for each set of packages, so that a second run is instant.
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(VENV)/.ready-run
+DEV := $(VENV)/.ready-dev
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+.NOTPARALLEL:
+
+help: ## what can be made
+	@echo 'scapystack: a user-space TCP/IP stack whose frames are Scapy packets'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
+
+demo: $(RUN) ## the stack beside a real Linux kernel (as root), or beside itself, step by step
+	@$(BIN)/python -m scapystack demo
+
+test: $(DEV) ## all tests; those on a real TAP need root, and skip with a reason without it
+	@$(BIN)/python -m pytest
+
+lint: $(DEV) ## ruff, mypy --strict, import contracts
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m mypy
+	@$(BIN)/lint-imports
+
+bench: $(DEV) ## measure the codec and the stack beside the kernel (see benchmarks/)
+	@$(BIN)/python -m benchmarks
+
+clean: ## remove what was made here
+	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info demo.pcapng
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUN): pyproject.toml .ci/venv
+	@sh .ci/venv $(VENV) .
+	@touch $@
+
+$(DEV): pyproject.toml .ci/venv
+	@sh .ci/venv $(VENV) '.[dev]'
+	@touch $(RUN) $@

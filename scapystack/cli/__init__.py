@@ -1,0 +1,1 @@
+"""The `scapystack` program: one file a command, read `main` first."""
