@@ -1,0 +1,90 @@
+"""The interface of congestion control: what it is told, and the window it answers with.
+
+A leaf: it knows octets, times and nothing of segments' fate. Loss detection, retransmission and the
+counting of octets in flight belong to `recovery` and `ack`; they tell it what happened and read
+`cwnd`. All windows are in octets, times and spans in nanoseconds.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from scapystack.base.types import Nanoseconds
+
+INFINITE_SSTHRESH = 0x7FFFFFFF
+"""RFC 5681 section 3.1: arbitrarily high at the start; more than any window (2**30) can be."""
+
+
+def initial_window(mss: int, segments: int = 10) -> int:
+    """RFC 6928 section 2: min(10 * MSS, max(2 * MSS, 14600)), for any number of segments."""
+    return min(segments * mss, max(2 * mss, segments * 1460))
+
+
+class CongestionControl(ABC):
+    """One connection's congestion window. Subclasses set `name` and answer the `on_` methods.
+
+    `mss` is the sender's largest segment (SMSS) and may be assigned when the path MTU changes.
+    Between `on_loss` and `on_recovery_exit` (or `on_rto`) there is no `on_ack`.
+    """
+
+    __slots__ = ("cwnd", "initial_window", "mss", "ssthresh")
+
+    name: str
+
+    def __init__(self) -> None:
+        self.mss = 536
+        self.cwnd = 536
+        self.initial_window = 536
+        self.ssthresh = INFINITE_SSTHRESH
+
+    def start(self, mss: int, initial_window: int) -> None:
+        """Begin, once the handshake has settled the MSS (RFC 6928; one MSS after a lost SYN)."""
+        self.mss = mss
+        self.cwnd = self.initial_window = max(initial_window, mss)
+        self.ssthresh = INFINITE_SSTHRESH
+
+    @property
+    def pacing_rate(self) -> int | None:
+        """Octets a second at which to space segments; None: send what the window allows at once."""
+        return None
+
+    @abstractmethod
+    def on_ack(self, acked: int, now: Nanoseconds, srtt: int, flight: int, cwnd_limited: bool) -> None:
+        """`acked` octets were newly acknowledged, outside of fast recovery.
+
+        `flight` is what is in flight after that; `cwnd_limited` whether the window, and nothing else,
+        held the sender back: a window that was not used up says nothing about the path.
+        """
+
+    @abstractmethod
+    def on_loss(self, flight: int, now: Nanoseconds) -> None:
+        """A loss was detected with `flight` octets in flight, and fast recovery begins."""
+
+    @abstractmethod
+    def on_rto(self, flight: int, now: Nanoseconds, first: bool) -> None:
+        """The retransmission timer ran out; `first` for the first time on this segment."""
+
+    @abstractmethod
+    def on_recovery_exit(self, now: Nanoseconds) -> None:
+        """All that was in flight at the loss is acknowledged: fast recovery is over."""
+
+    @abstractmethod
+    def on_idle(self, now: Nanoseconds, idle_ns: int, rto: int) -> None:
+        """Data is about to leave after `idle_ns` with nothing in flight and nothing sent."""
+
+    def on_duplicate(self, octets: int) -> None:
+        """In fast recovery without SACK, a duplicate ACK: `octets` have left the network.
+
+        Inflates the window by as much (RFC 5681 section 3.2 steps 3 and 4).
+        """
+        self.cwnd += octets
+
+    def on_partial_ack(self, acked: int) -> None:
+        """In fast recovery without SACK, an ACK of `acked` octets that does not end it.
+
+        Deflates the window by what was acknowledged and gives one MSS back, so that about ssthresh
+        is in flight when recovery ends (RFC 6582 section 3.2 step 3).
+        """
+        self.cwnd = max(self.cwnd - acked, self.mss)
+        if acked >= self.mss:
+            self.cwnd += self.mss
