@@ -177,9 +177,10 @@ def _tcp(ip: Any, tcp: Any, length: int, flows: Flows | None) -> str:
 def _relative(ip: Any, tcp: Any, flags: int, flows: Flows | None) -> tuple[int, int, int]:
     """Sequence and acknowledgment number to print, and what SACK edges are counted from.
 
-    Counted from where the flow began, unless it begins here (tcpdump's rule) or nobody keeps flows.
+    Counted from where the flow began, unless it begins here or nobody keeps flows; a segment without
+    ACK is never relative (both are tcpdump's rules).
     """
-    if flows is None:
+    if flows is None or not flags & _ACK:
         return tcp.seq, tcp.ack, 0
     key = (ip.src, tcp.sport, ip.dst, tcp.dport)
     base = flows.get(key)
