@@ -3,8 +3,8 @@
 A leaf. Sequence numbers are unwrapped on the way in (to integers that never wrap, counted on from
 RCV.NXT) and wrapped on the way out, so that everything between is plain sorted lists and bisection.
 Two pairs of lists: the pieces held, which never overlap; and the ranges that they make up, which
-never touch. A segment costs two bisections and a list insertion (1 to 2 us with 4,096 pieces held,
-in whatever order they arrive); a run behind one gap appends.
+never touch. A segment costs three bisections and a list insertion: 1.3 us for a run behind one gap,
+and 1.8 to 4.5 us for 4,096 segments of one octet in whatever order they arrive.
 """
 
 from __future__ import annotations
@@ -166,13 +166,21 @@ class Reassembly:
         """
         lefts = self._lefts
         rights = self._rights
+        limit = min(limit, len(lefts))
         out: list[tuple[int, int]] = []
         for at in self._recent:
             if len(out) >= limit:
-                break
+                return tuple(out)
             i = bisect_right(lefts, at) - 1
             if i >= 0 and at < rights[i]:
                 block = (lefts[i] & _MASK, rights[i] & _MASK)
                 if block not in out:
                     out.append(block)
+        # ranges that changed too long ago to be remembered: those next to the gap first
+        for left, right in zip(lefts, rights, strict=True):
+            if len(out) >= limit:
+                break
+            block = (left & _MASK, right & _MASK)
+            if block not in out:
+                out.append(block)
         return tuple(out)

@@ -56,7 +56,7 @@ class RttEstimator:
         else:  # RFC 6298 section 2.3: RTTVAR with the SRTT from before
             delta = rtt - self.srtt
             self.rttvar += (abs(delta) - self.rttvar) // (4 * expected)
-            self.srtt += delta // (8 * expected) or (delta > 0)
+            self.srtt += delta // (8 * expected)
             self.min_rtt = min(rtt, self.min_rtt)
         base = self.srtt + max(4 * self.rttvar, self._floor)
         self._base = self.rto = min(base, self.max_rto)  # RFC 6298 section 2.5
