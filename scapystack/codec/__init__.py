@@ -3,6 +3,8 @@
 Read `docs/codec.md` first. Importing this room imports no Scapy: the first call that needs it does.
 """
 
+from scapystack.codec.compiler import CompiledLayers, compile_layers
+from scapystack.codec.modes import MODES, make_codec
 from scapystack.codec.packets import dissect, frame_of
 
-__all__ = ["dissect", "frame_of"]
+__all__ = ["MODES", "CompiledLayers", "compile_layers", "dissect", "frame_of", "make_codec"]
