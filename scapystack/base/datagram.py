@@ -5,12 +5,12 @@ tells a transport about a packet it sent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from scapystack.base.frames import CSUM_NONE
 from scapystack.base.iface import Interface
-from scapystack.base.types import Address, Buffer
+from scapystack.base.types import Address, Buffer, Nanoseconds
 
 PROTO_ICMP = 1
 PROTO_TCP = 6
@@ -77,13 +77,28 @@ class Datagram:
         self.df = df
 
 
+class Neighbour:
+    """What the next hop of a route answers to: the link header for IP packets to it, encoded once.
+
+    `header` may be used without a question until `until` (ns); after that the layer that resolves
+    addresses (ARP) must be asked again. That layer changes both in place.
+    """
+
+    __slots__ = ("header", "until")
+
+    def __init__(self, header: bytes, until: Nanoseconds) -> None:
+        self.header = header
+        self.until = until
+
+
 @dataclass(slots=True)
 class Route:
     """The answer to "how does a packet get to `dst`": made by `Ipv4.route`, kept by connections.
 
     `hop` is the neighbour to ask ARP for (the gateway or the destination itself); `mtu` the largest
     IP packet that may leave this way, path MTU included. A route is stale once `generation` is not
-    the routing table's own any more (`Ipv4.fresh` asks).
+    the routing table's own any more (`Ipv4.fresh` asks). `neighbour` is IP's own note of the hop's
+    link header.
     """
 
     dst: Address
@@ -93,6 +108,7 @@ class Route:
     mtu: int
     cast: int = CAST_UNICAST
     generation: int = 0
+    neighbour: Neighbour | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(slots=True)
@@ -160,5 +176,17 @@ class IpOutput(Protocol):
         counted, and reported through `icmp_error` where it concerns a transport.
         """
 
+    def update_pmtu(self, dst: Address, mtu: int) -> None:
+        """A router said that packets to `dst` must not be larger than `mtu` (RFC 1191)."""
+
+    def advise(self, route: Route) -> None:
+        """A transport got no answer this way for a while (RFC 1122 section 3.3.1.4): ask the neighbour again."""
+
     def is_local(self, address: Address) -> bool:
         """Whether `address` is one of ours (127/8 included)."""
+
+    def update_pmtu(self, dst: Address, mtu: int) -> None:
+        """Note that packets to `dst` must not be larger than `mtu` (RFC 1191), having validated it.
+
+        It may only lower, and is forgotten in time; the routes to `dst` are stale after it.
+        """

@@ -1,0 +1,337 @@
+"""`Tcp`: the tables of one stack's connections and listeners, and the way between them and IP.
+
+A segment is checked once (`base.guard`), decoded once to a `Segment`, and goes to the connection of
+its 4-tuple, else to a listener, else it is answered with RST (RFC 9293 section 3.10.7.1). After a
+burst, `flush` runs the output pass over the connections that were marked. Read `tcb` for what a
+connection is, `input` for what happens to a segment, `output` for what leaves.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import OrderedDict
+from collections.abc import Callable
+
+from scapystack.base.addr import ANY4, BROADCAST4, is_multicast, is_unspecified
+from scapystack.base.checksum import pseudo_sum
+from scapystack.base.config import TcpConfig
+from scapystack.base.core import Core
+from scapystack.base.datagram import CAST_UNICAST, PROTO_TCP, Datagram, IcmpError, IpOutput
+from scapystack.base.errors import os_error
+from scapystack.base.frames import CSUM_NONE
+from scapystack.base.guard import tcp_header
+from scapystack.base.segment import ACK, FIN, RST, SYN, Segment
+from scapystack.base.seq import seq_gt
+from scapystack.base.types import SECOND, Address, Nanoseconds
+from scapystack.layers.ports import pick
+from scapystack.layers.tcp import icmp, timers
+from scapystack.layers.tcp.input import segment_arrives
+from scapystack.layers.tcp.isn import IsnGenerator
+from scapystack.layers.tcp.listen import Listener
+from scapystack.layers.tcp.options import parse_options
+from scapystack.layers.tcp.output import output, transmit
+from scapystack.layers.tcp.state import CLOSED, SYN_RECEIVED, SYN_SENT, SYNCHRONIZED, TIME_WAIT
+from scapystack.layers.tcp.tcb import NEVER, Options, Tcb
+from scapystack.layers.tcp.user import Connection
+
+MASK = 0xFFFFFFFF
+Key = tuple[Address, int, Address, int]
+"""local address, local port, remote address, remote port"""
+
+
+class Tcp:
+    """The TCP layer of a stack. `observers` are called with (connection, old state, new state)."""
+
+    def __init__(self, core: Core, ip: IpOutput) -> None:
+        self.core = core
+        self.ip = ip
+        self.config: TcpConfig = core.config.tcp
+        self.isns = IsnGenerator(core.rng.derive("tcp-isn").bytes(32))
+        self.rng = core.rng.derive("tcp-ports")
+        self.connections: dict[Key, Connection] = {}
+        self.listeners: dict[tuple[Address, int], Listener] = {}
+        self.ports: dict[int, int] = {}  # local port: how many connections have it
+        self.time_wait: OrderedDict[Key, Tcb] = OrderedDict()
+        self.orphans = 0
+        self.dirty: list[Tcb] = []
+        self.observers: list[Callable[[Tcb, int, int], None]] = []
+        self.segs_in = 0
+        self.segs_out = 0
+        self._rst_second = -1
+        self._rst_count = 0
+        self._decode = core.codec.decode_tcp
+        self.encode = core.codec.encode_tcp
+
+    # -- in ------------------------------------------------------------------------------------------
+
+    def input(self, d: Datagram) -> None:
+        """Take a datagram of protocol 6 (RFC 9293 section 3.10.7)."""
+        counters = self.core.counters
+        self.segs_in += 1
+        buf = d.payload
+        reason = tcp_header(buf, d.src, d.dst, d.csum == CSUM_NONE)
+        if reason:
+            counters["tcp.drop." + reason] += 1
+            return
+        if d.cast != CAST_UNICAST or _bad_source(d.src):
+            counters["tcp.drop.address"] += 1  # MUST-57, MUST-63
+            return
+        sport, dport, seq, ack, dataofs, _, flags, wnd, _, up = self._decode(buf, 0)
+        header = dataofs << 2
+        seg = Segment(d.src, d.dst, sport, dport, seq, ack, flags & 0xFF, wnd, up, buf[header:], d.tos, d.gso_size)
+        if header > 20:
+            parse_options(buf[20:header], seg)
+        c = self.connections.get((d.dst, dport, d.src, sport))
+        if c is not None and not (c.state == TIME_WAIT and seg.flags & SYN and self._reopens(c, seg)):
+            segment_arrives(c, seg)
+            return
+        listener = self.listeners.get((d.dst, dport)) or self.listeners.get((ANY4, dport))
+        if listener is not None:
+            listener.segment_arrives(seg)
+        else:
+            counters["tcp.no_port"] += 1
+            self.send_rst_for(seg)
+
+    def _reopens(self, c: Tcb, seg: Segment) -> bool:
+        """MAY-2: a SYN newer than all of the old connection ends its TIME-WAIT (RFC 6191 for timestamps)."""
+        if seg.flags & (ACK | RST | FIN):
+            return False
+        newer = seq_gt(seg.seq, c.rcv_nxt)
+        if c.ts_ok and seg.tsval is not None and seg.tsval != c.ts_recent:
+            newer = seq_gt(seg.tsval, c.ts_recent)
+        if newer:
+            self.close(c, 0)
+        return newer
+
+    def icmp_error(self, error: IcmpError) -> None:
+        """RFC 9293 section 3.9.2.2 (MUST-54); the rules stand in `icmp`."""
+        icmp.icmp_error(self, error)
+
+    # -- out -----------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """The output pass: every connection that was marked sends what it may."""
+        dirty = self.dirty
+        while dirty:
+            self.dirty = []
+            for c in dirty:
+                c.dirty = False
+                if c.state != CLOSED:
+                    output(c)
+            dirty = self.dirty
+
+    def expire(self, c: Tcb, now: Nanoseconds) -> None:
+        """A deadline of `c` is due."""
+        timers.expire(c, now)
+
+    def send_rst_for(self, seg: Segment) -> None:
+        """Answer a segment that belongs nowhere (RFC 9293 section 3.10.7.1); never a RST with a RST."""
+        if seg.flags & RST:
+            self.core.counters["tcp.drop.rst_no_connection"] += 1
+            return
+        second = self.core.now // SECOND
+        if second != self._rst_second:
+            self._rst_second, self._rst_count = second, 0
+        self._rst_count += 1
+        if self._rst_count > self.config.rsts_per_second:
+            self.core.counters["tcp.drop.rst_limit"] += 1
+            return
+        if seg.flags & ACK:
+            seq, ack, flags = seg.ack, 0, RST
+        else:
+            seq, ack, flags = 0, seg.end, RST | ACK
+        pseudo = pseudo_sum(seg.dst, seg.src, PROTO_TCP, 20)
+        head = self.encode(seg.dport, seg.sport, seq, ack, 5, 0, flags, 0, pseudo, 0)
+        try:
+            route = self.ip.route(seg.src, seg.dst)
+        except OSError:
+            self.core.counters["tcp.drop.no_route"] += 1
+            return
+        self.segs_out += 1
+        self.core.counters["tcp.resets_sent"] += 1
+        self.ip.send(route, PROTO_TCP, head, (), 0, csum_offset=16, df=True)
+
+    def challenge(self, c: Tcb) -> None:
+        """A challenge ACK, limited for each connection by itself (5961/7; a shared limit leaks: CVE-2016-5696)."""
+        second = self.core.now // SECOND
+        if second != c.challenge_at:
+            c.challenge_at, c.challenge_count = second, 0
+        c.challenge_count += 1
+        if c.challenge_count > self.config.challenge_acks_per_second:
+            self.core.counters["tcp.drop.challenge_limit"] += 1
+            return
+        self.core.counters["tcp.challenge_acks"] += 1
+        c.ack_now = True
+        c.mark_dirty()
+
+    def advise(self, c: Tcb) -> None:
+        """MUST-20, R1 reached: tell IP that this way may be dead (RFC 1122 section 3.3.1.4)."""
+        self.core.counters["tcp.r1_reached"] += 1
+        c.soft_error = errno.ETIMEDOUT
+        self.ip.advise(c.route)
+
+    # -- opening -------------------------------------------------------------------------------------
+
+    def listen(self, local: Address, port: int, backlog: int, *, reuse: bool = False) -> Listener:
+        """A passive OPEN (MUST-41 to MUST-43). Port 0 takes a free one.
+
+        Raises OSError: EADDRINUSE, EADDRNOTAVAIL.
+        """
+        if not is_unspecified(local) and not self.ip.is_local(local):
+            raise os_error(errno.EADDRNOTAVAIL)
+        if port == 0:
+            port = self._pick(lambda p: self._port_taken(local, p) or p in self.ports)
+        elif self._port_taken(local, port) or (not reuse and self._served(local, port)):
+            raise os_error(errno.EADDRINUSE)
+        listener = Listener(self, local, port, backlog, reuse)
+        self.listeners[(local, port)] = listener
+        return listener
+
+    def _port_taken(self, local: Address, port: int) -> bool:
+        """Whether another listener has the port at this address, or at all of them."""
+        if (local, port) in self.listeners or (ANY4, port) in self.listeners:
+            return True
+        return is_unspecified(local) and any(p == port for _, p in self.listeners)
+
+    def _served(self, local: Address, port: int) -> bool:
+        """Whether an old connection of a listener (TIME-WAIT above all) still has the port."""
+        if port not in self.ports:
+            return False
+        any_ = is_unspecified(local)
+        return any(c.passive and k[1] == port and (any_ or k[0] == local) for k, c in self.connections.items())
+
+    def unlisten(self, listener: Listener) -> None:
+        """The listener is closed; its port is free."""
+        self.listeners.pop((listener.local_addr, listener.local_port), None)
+
+    def connect(
+        self,
+        remote: Address,
+        port: int,
+        *,
+        local: Address | None = None,
+        local_port: int = 0,
+        reuse: bool = False,
+        options: Options | None = None,
+    ) -> Connection:
+        """An active OPEN: the connection in SYN-SENT, its SYN due in the next output pass.
+
+        Raises OSError: ENETUNREACH, EADDRNOTAVAIL, EADDRINUSE; MUST-46: ENETUNREACH for a remote
+        address that is broadcast, multicast or unspecified.
+        """
+        if is_multicast(remote) or remote == BROADCAST4 or is_unspecified(remote) or not port:
+            raise os_error(errno.ENETUNREACH)
+        if local is not None and is_unspecified(local):
+            local = None
+        route = self.ip.route(remote, local)  # MUST-44, MUST-45
+        if route.cast != CAST_UNICAST:
+            raise os_error(errno.ENETUNREACH)
+        source = local or route.src
+        if not local_port:
+            local_port = self._pick(
+                lambda p: (
+                    (source, p, remote, port) in self.connections
+                    or (source, p) in self.listeners
+                    or (ANY4, p) in self.listeners
+                )
+            )
+        key = (source, local_port, remote, port)
+        old = self.connections.get(key)
+        if old is not None:
+            if old.state != TIME_WAIT or not reuse:
+                raise os_error(errno.EADDRINUSE)
+            self.close(old, 0)
+        c = Connection(self, key[:2], key[2:], route, options or Options.of(self.config))
+        self._add(c)
+        c.move(SYN_SENT)
+        c.rcv_wscale = c.offered_wscale()
+        c.syn_pending = True
+        c.mark_dirty()
+        return c
+
+    def child(self, listener: Listener, seg: Segment) -> Connection | None:
+        """A connection for a SYN that a listener takes; None where there is no way back."""
+        try:
+            route = self.ip.route(seg.src, seg.dst)
+        except OSError:
+            self.core.counters["tcp.drop.no_route"] += 1
+            return None
+        options = Options(**{name: getattr(listener.options, name) for name in Options.__dataclass_fields__})
+        c = Connection(self, (seg.dst, seg.dport), (seg.src, seg.sport), route, options)
+        c.passive = True
+        self._add(c)
+        return c
+
+    def _add(self, c: Connection) -> None:
+        self.connections[c.key] = c
+        self.ports[c.local_port] = self.ports.get(c.local_port, 0) + 1
+
+    def _pick(self, in_use: Callable[[int], bool]) -> int:
+        port = pick(self.rng, self.config.ephemeral_low, self.config.ephemeral_high, in_use)
+        if port is None:
+            raise os_error(errno.EADDRINUSE)
+        return port
+
+    def opened(self, c: Tcb) -> None:
+        """The handshake of `c` is complete."""
+        self.core.counters["tcp.passive_opens" if c.passive else "tcp.active_opens"] += 1
+
+    # -- ending --------------------------------------------------------------------------------------
+
+    def reset(self, c: Tcb, error: int) -> None:
+        """ABORT: a RST to the peer where it knows of us, and the connection is gone."""
+        if (c.state in SYNCHRONIZED and c.state != TIME_WAIT) or c.state == SYN_RECEIVED:
+            self.core.counters["tcp.resets_sent"] += 1
+            transmit(c, c.snd_nxt, RST | ACK, 0, b"")
+        self.close(c, error)
+
+    def close(self, c: Tcb, error: int) -> None:
+        """Delete the TCB. `error` is what the application learns (MUST-12); 0 is a normal end.
+
+        What was received and not read stays readable.
+        """
+        if c.state == CLOSED:
+            return
+        key = c.key
+        self.connections.pop(key, None)
+        left = self.ports.get(c.local_port, 0) - 1
+        if left > 0:
+            self.ports[c.local_port] = left
+        else:
+            self.ports.pop(c.local_port, None)
+        self.time_wait.pop(key, None)
+        if not c.held:
+            self.orphans -= 1
+        if c.listener is not None:
+            c.listener.forget(c)
+            c.listener = None
+        c.error = error
+        c.move(CLOSED)
+        c.rtx_at = c.persist_at = c.delack_at = c.keepalive_at = c.wait_at = NEVER
+        c.sendbuf.clear()
+        c.ooo.clear()
+        c.syn_pending = c.ack_now = False
+        if error:
+            self.core.counters["tcp.connections_failed"] += 1
+        self.core.mark_ready(c)
+
+    def orphaned(self, c: Tcb) -> None:
+        """The application has let go of `c`; too many such are reset at once."""
+        c.held = False
+        self.orphans += 1
+        if self.orphans > self.config.max_orphans:
+            self.core.counters["tcp.drop.orphans"] += 1
+            self.reset(c, 0)
+
+    def entered_time_wait(self, c: Tcb) -> None:
+        """Bound the number of connections in TIME-WAIT: the oldest goes first."""
+        self.time_wait[c.key] = c
+        if len(self.time_wait) > self.config.max_time_wait:
+            _, oldest = next(iter(self.time_wait.items()))
+            self.core.counters["tcp.time_wait_overflow"] += 1
+            self.close(oldest, 0)
+
+
+def _bad_source(src: Address) -> bool:
+    """MUST-63: nobody can have sent this."""
+    return is_multicast(src) or is_unspecified(src) or src == BROADCAST4

@@ -1,0 +1,142 @@
+"""Opening a connection: what a listener does with a SYN, SYN-SENT and SYN-RECEIVED.
+
+RFC 9293 sections 3.5 (three-way and simultaneous open), 3.10.7.2 (LISTEN), 3.10.7.3 (SYN-SENT) and
+the part of 3.10.7.4 that concerns SYN-RECEIVED. The options that both sides agree on are settled here.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from scapystack.base.segment import ACK, RST, SYN, Segment
+from scapystack.base.seq import seq_gt, seq_le
+from scapystack.layers.tcp.congestion.control import initial_window
+from scapystack.layers.tcp.state import ESTABLISHED, SYN_RECEIVED
+from scapystack.layers.tcp.tcb import NEVER, Tcb
+from scapystack.layers.tcp.timers import start_keepalive
+
+MASK = 0xFFFFFFFF
+MIN_MSS = 88
+"""The smallest segment size we believe; less would be a way to make us send headers only."""
+
+
+def syn_sent(c: Tcb, seg: Segment) -> None:
+    """RFC 9293 section 3.10.7.3."""
+    flags = seg.flags
+    acceptable = bool(flags & ACK)
+    if flags & ACK and (seq_le(seg.ack, c.iss) or seq_gt(seg.ack, c.snd_nxt)):
+        if not flags & RST:
+            c.tcp.send_rst_for(seg)
+        c.core.counters["tcp.drop.bad_ack"] += 1
+        return
+    if flags & RST:
+        # 5961/3-d: only with an acceptable ACK
+        if acceptable:
+            c.core.counters["tcp.resets_received"] += 1
+            c.tcp.close(c, errno.ECONNREFUSED)
+        else:
+            c.core.counters["tcp.drop.rst_no_ack"] += 1
+        return
+    if not flags & SYN:
+        c.core.counters["tcp.drop.no_syn"] += 1
+        return
+    take_syn(c, seg)
+    if acceptable:
+        c.snd_una = seg.ack
+        _syn_acknowledged(c, seg)
+        established(c, seg)
+        c.ack_now = True
+    else:
+        # simultaneous open (MUST-10): both SYNs have crossed
+        c.move(SYN_RECEIVED)
+        c.rtx_at = NEVER
+        c.syn_pending = True
+    c.mark_dirty()
+
+
+def take_syn(c: Tcb, seg: Segment) -> None:
+    """Learn from the peer's SYN: its sequence number, window and options."""
+    c.irs = seg.seq
+    c.rcv_nxt = (seg.seq + 1) & MASK
+    c.rcv_adv = (c.rcv_nxt + min(c.options.rcvbuf, 0xFFFF)) & MASK  # as our SYN advertises it
+    c.last_ack_sent = c.rcv_nxt
+    config = c.config
+    c.peer_mss = max(seg.mss, MIN_MSS) if seg.mss is not None else (536 if len(c.local_addr) == 4 else 1220)  # MUST-15
+    # RFC 7323 section 2.2: scaling needs both SYNs; section 2.3: a shift above 14 means 14
+    c.ws_ok = seg.wscale is not None and config.window_scaling
+    c.snd_wscale = min(seg.wscale or 0, 14) if c.ws_ok else 0
+    c.rcv_wscale = window_shift(c.options.rcvbuf) if c.ws_ok else 0
+    c.ts_ok = seg.tsval is not None and config.timestamps
+    if c.ts_ok:
+        c.ts_recent = seg.tsval or 0
+        c.ts_recent_at = c.core.now
+    c.sack_ok = seg.sack_permitted and config.sack
+    c.snd_wnd = seg.wnd  # never scaled in a SYN
+    c.max_snd_wnd = seg.wnd
+    c.snd_wl1 = seg.seq
+    c.snd_wl2 = seg.ack
+    set_mss(c)
+
+
+def window_shift(rcvbuf: int) -> int:
+    """The smallest shift with which the window field can say `rcvbuf` (RFC 7323 section 2.3: at most 14)."""
+    return min(max((rcvbuf - 1).bit_length() - 16, 0), 14)
+
+
+def set_mss(c: Tcb) -> None:
+    """MUST-16: Eff.snd.MSS from what the peer takes, what the path carries, and our options."""
+    header = 40 if len(c.local_addr) == 4 else 60
+    mss = min(c.peer_mss, c.route.mtu - header - len(c.options.ip_options))
+    if c.options.mss:
+        mss = min(mss, c.options.mss)
+    c.snd_mss = max(mss - (12 if c.ts_ok else 0), MIN_MSS - 40)
+    c.cc.mss = c.snd_mss
+
+
+def syn_received(c: Tcb, seg: Segment) -> bool:
+    """The ACK that ends the handshake. True if the segment's rest is to be processed."""
+    if seq_le(seg.ack, c.snd_una) or seq_gt(seg.ack, c.snd_nxt):
+        c.core.counters["tcp.drop.bad_ack"] += 1
+        c.tcp.send_rst_for(seg)
+        return False
+    listener = c.listener
+    if listener is not None and not listener.admit(c):
+        return False
+    c.snd_wnd = seg.wnd << c.snd_wscale
+    c.max_snd_wnd = c.snd_wnd
+    c.snd_wl1 = seg.seq
+    c.snd_wl2 = seg.ack
+    _syn_acknowledged(c, seg)
+    c.snd_una = (c.iss + 1) & MASK
+    established(c, seg)
+    return True
+
+
+def _syn_acknowledged(c: Tcb, seg: Segment) -> None:
+    """The SYN is through: time it, stop its timer."""
+    now = c.core.now
+    if c.rtt_seq is not None:
+        c.rtt.sample(now - c.rtt_at)
+    c.rtt_seq = None
+    c.rtx_at = NEVER
+    c.retransmits = 0
+
+
+def established(c: Tcb, seg: Segment) -> None:
+    """Enter ESTABLISHED: windows of congestion control, keep-alive; wake whoever waits."""
+    now = c.core.now
+    c.move(ESTABLISHED)
+    c.heard_at = now
+    segments = c.config.initial_cwnd_segments
+    if c.syn_retransmitted:
+        # 6298/5.7 and 5681/3.1-d: the path has shown a loss; RTO 3 s until there is a sample
+        segments = 1
+        c.rtt.after_lost_syn()
+    c.cc.start(c.snd_mss, initial_window(c.snd_mss, segments))
+    c.rtx_nxt = c.rtx_end = c.snd_nxt
+    c.recover = c.iss
+    if c.options.keepalive:
+        start_keepalive(c)
+    c.core.mark_ready(c)
+    c.tcp.opened(c)
+    c.mark_dirty()

@@ -1,0 +1,324 @@
+"""A segment arrives for a connection: RFC 9293 section 3.10.7.4, in its order.
+
+First the sequence number (with PAWS before it), then RST, SYN, ACK, URG, the text, FIN. What must
+be answered is marked (`ack_now`, dirty); nothing is sent from here but challenges and resets. SYN-SENT
+has its own rules in `handshake`.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from scapystack.base.segment import ACK, FIN, RST, SYN, URG, Segment
+from scapystack.base.seq import HALF, seq_gt, seq_lt
+from scapystack.base.types import MILLISECOND, SECOND, Buffer
+from scapystack.layers.tcp import handshake
+from scapystack.layers.tcp.ack import process_ack
+from scapystack.layers.tcp.output import advertised_mss
+from scapystack.layers.tcp.state import (
+    CAN_RECEIVE,
+    CLOSE_WAIT,
+    CLOSING,
+    ESTABLISHED,
+    FIN_WAIT_1,
+    FIN_WAIT_2,
+    LAST_ACK,
+    SYN_RECEIVED,
+    SYN_SENT,
+    TIME_WAIT,
+)
+from scapystack.layers.tcp.tcb import NEVER, Tcb
+
+MASK = 0xFFFFFFFF
+_PAWS_IDLE = 24 * 24 * 3600 * SECOND
+
+
+def segment_arrives(c: Tcb, seg: Segment) -> None:
+    """Take one segment. `c` may be CLOSED, and gone from the tables, when this returns."""
+    if c.state == SYN_SENT:
+        handshake.syn_sent(c, seg)
+        return
+    flags = seg.flags
+    if flags & SYN and not _syn(c, seg):
+        return
+    if c.ts_ok and not flags & RST and not _timestamps_good(c, seg):
+        return
+    urgent_at = (seg.seq + seg.up) & MASK if flags & URG else None
+    if flags & RST:
+        _reset(c, seg)
+        return
+    # the usual segment starts at RCV.NXT and fits; anything else is tested and cut
+    if (seg.seq != c.rcv_nxt or seg.length > c.rcv_wnd) and not _acceptable(c, seg):
+        return
+    flags = seg.flags
+    if not flags & ACK:
+        c.core.counters["tcp.drop.no_ack"] += 1
+        return
+    _heard(c, seg)
+    if c.state == SYN_RECEIVED and not handshake.syn_received(c, seg):
+        return
+    if not process_ack(c, seg):
+        return
+    if c.fin_sent and c.snd_una == c.snd_nxt and not _fin_acknowledged(c):
+        return
+    if urgent_at is not None:
+        _urgent(c, urgent_at)
+    if len(seg.payload) or flags & FIN:
+        _text(c, seg)
+
+
+# -- first: is it acceptable? --------------------------------------------------------------------------
+
+
+def _timestamps_good(c: Tcb, seg: Segment) -> bool:
+    """PAWS and TS.Recent (RFC 7323 sections 3.2, 4.3 and 5.3)."""
+    tsval = seg.tsval
+    if tsval is None:
+        c.core.counters["tcp.drop.no_timestamp"] += 1  # 7323/3.2-a: dropped, and nothing aborted
+        return False
+    if (tsval - c.ts_recent) & HALF:
+        if c.core.now - c.ts_recent_at < _PAWS_IDLE:
+            c.core.counters["tcp.drop.paws"] += 1
+            _answer(c)
+            return False
+        c.ts_recent = tsval  # idle for 24 days: TS.Recent says nothing any more
+    if not seq_gt(seg.seq, c.last_ack_sent):
+        c.ts_recent = tsval
+        c.ts_recent_at = c.core.now
+    return True
+
+
+def _acceptable(c: Tcb, seg: Segment) -> bool:
+    """The four cases of the acceptability test; cuts the segment to the window."""
+    nxt, wnd = c.rcv_nxt, c.rcv_wnd
+    length = seg.length
+    ahead = (seg.seq - nxt) & MASK
+    if ahead & HALF:  # begins before the window
+        behind = (nxt - seg.seq) & MASK
+        if length <= behind:
+            c.core.counters["tcp.drop.old"] += 1
+            if c.state == TIME_WAIT and seg.flags & FIN:
+                c.wait_at = c.core.now + 2 * c.config.msl_ms * MILLISECOND  # the peer lost our ACK: again 2 MSL
+                c.arm(c.wait_at)
+            _answer(c)
+            return False
+        seg.payload = seg.payload[behind:]
+        seg.seq = nxt
+        ahead = 0
+        length = seg.length
+        c.ack_now = True
+    if length == 0:
+        good = ahead < wnd or ahead == 0
+    elif wnd == 0:
+        # MUST-66: no text fits, and still ACK, URG and RST of it count
+        good = ahead == 0
+    else:
+        good = ahead < wnd
+    if not good:
+        c.core.counters["tcp.drop.outside_window"] += 1
+        _answer(c)
+        return False
+    if ahead + length > wnd:
+        seg.payload = seg.payload[: wnd - ahead]
+        seg.flags &= ~FIN
+        c.ack_now = True
+        c.mark_dirty()
+        c.core.counters["tcp.trimmed"] += 1
+    return True
+
+
+def _answer(c: Tcb) -> None:
+    """An ACK tells the peer where we are; at most one a burst leaves."""
+    c.ack_now = True
+    c.mark_dirty()
+
+
+# -- second and fourth: RST and SYN ----------------------------------------------------------------------
+
+
+def _reset(c: Tcb, seg: Segment) -> None:
+    """RFC 5961 section 3.2 (5961/3-a to 3-c, errata 4845); RFC 1337 in TIME-WAIT. SHLD-2: text is no matter."""
+    if c.state == TIME_WAIT:
+        c.core.counters["tcp.drop.rst_time_wait"] += 1
+        return
+    ahead = (seg.seq - c.rcv_nxt) & MASK
+    if ahead == 0:
+        c.core.counters["tcp.resets_received"] += 1
+        if c.state == SYN_RECEIVED:
+            c.tcp.close(c, 0 if c.passive else errno.ECONNREFUSED)
+        elif c.state in (CLOSING, LAST_ACK):
+            c.tcp.close(c, 0)
+        else:
+            c.tcp.close(c, errno.EPIPE if c.state == CLOSE_WAIT else errno.ECONNRESET)
+    elif ahead < c.rcv_wnd:
+        c.tcp.challenge(c)
+    else:
+        c.core.counters["tcp.drop.rst_outside_window"] += 1
+
+
+def _syn(c: Tcb, seg: Segment) -> bool:
+    """A SYN where both sides are past it. True if the rest of the segment is to be processed."""
+    if c.state == SYN_RECEIVED and seg.seq == c.irs:
+        if not seg.flags & ACK:
+            # the peer did not get our SYN and ACK
+            c.syn_pending = True
+            c.mark_dirty()
+            return False
+        # simultaneous open (MUST-10): the peer's SYN again, now with the ACK of ours
+        seg.flags &= ~SYN
+        seg.seq = (seg.seq + 1) & MASK
+        return True
+    c.tcp.challenge(c)  # 5961/4: whatever its sequence number
+    return False
+
+
+# -- fifth: what the ACK of our FIN means ----------------------------------------------------------------
+
+
+def _heard(c: Tcb, seg: Segment) -> None:
+    c.heard_at = c.core.now
+    if c.keepalive_sent:
+        c.keepalive_sent = 0
+
+
+def _fin_acknowledged(c: Tcb) -> bool:
+    """Our FIN has been acknowledged. False if the connection is gone."""
+    state = c.state
+    if state == FIN_WAIT_1:
+        c.move(FIN_WAIT_2)
+        if not c.held:
+            # nobody will read any more: do not wait for ever for the peer's FIN
+            c.wait_at = c.core.now + c.config.fin_wait_2_ms * MILLISECOND
+            c.arm(c.wait_at)
+        c.core.mark_ready(c)
+    elif state == CLOSING:
+        time_wait(c)
+    elif state == LAST_ACK:
+        c.tcp.close(c, 0)
+        return False
+    return True
+
+
+def time_wait(c: Tcb) -> None:
+    """Enter TIME-WAIT for twice the maximum segment lifetime (MUST-13)."""
+    c.move(TIME_WAIT)
+    c.rtx_at = c.persist_at = c.keepalive_at = NEVER
+    c.sendbuf.clear()
+    c.ooo.clear()
+    c.wait_at = c.core.now + 2 * c.config.msl_ms * MILLISECOND
+    c.arm(c.wait_at)
+    c.tcp.entered_time_wait(c)
+    c.core.mark_ready(c)
+
+
+# -- sixth: urgent -------------------------------------------------------------------------------------
+
+
+def _urgent(c: Tcb, up: int) -> None:
+    """RCV.UP moves to the later pointer, and the application is told (MUST-30 to MUST-32, MUST-62)."""
+    if c.state not in CAN_RECEIVE or not seq_gt(up, c.rcv_nxt):
+        return
+    if c.rcv_up is None or seq_gt(up, c.rcv_up):
+        c.rcv_up = up
+        c.oob_seq = (up - 1) & MASK
+        c.core.mark_ready(c)
+
+
+# -- seventh and eighth: text and FIN --------------------------------------------------------------------
+
+
+def _text(c: Tcb, seg: Segment) -> None:
+    """Take text and FIN at their place in the stream, now or when the gap before them is filled."""
+    if c.state not in CAN_RECEIVE:
+        _answer(c)  # RFC 9293: "this should not occur ... ignore the segment text"
+        return
+    payload = seg.payload
+    if not c.held and len(payload):
+        # SHLD-3: nobody is there to read it
+        c.core.counters["tcp.abort_on_data"] += 1
+        c.tcp.reset(c, 0)
+        return
+    if seg.flags & FIN and c.fin_at_seq is None:
+        c.fin_at_seq = (seg.seq + len(payload)) & MASK
+    if c.fin_at_seq is not None:
+        room = (c.fin_at_seq - seg.seq) & MASK
+        if room & HALF:
+            return  # behind the FIN: nothing can be there
+        payload = payload[:room]
+    if seg.seq == c.rcv_nxt:
+        _in_order(c, payload, seg.gso_size)
+    else:
+        _out_of_order(c, seg.seq, payload)
+    if c.fin_at_seq == c.rcv_nxt and not c.fin_received:
+        _fin(c)
+    c.mark_dirty()
+
+
+def _in_order(c: Tcb, payload: Buffer, gso_size: int) -> None:
+    n = len(payload)
+    if n:
+        _deliver(c, payload)
+        segment = gso_size or n
+        if segment > c.rcv_mss:
+            c.rcv_mss = min(segment, advertised_mss(c))
+        c.ack_bytes += n
+    if c.ooo:
+        for piece in c.ooo.pop(c.rcv_nxt):
+            _deliver(c, piece)
+        c.ack_now = True  # 5681/3.2-a: at once while there is, or was, a gap
+    elif c.quick > 0 or c.options.quickack:
+        c.quick -= 1
+        c.ack_now = True
+    elif c.ack_bytes >= c.config.ack_every_segments * c.rcv_mss:
+        c.ack_now = True  # SHLD-19
+    elif n and c.delack_at == NEVER:
+        c.delack_at = c.core.now + c.config.delayed_ack_ms * MILLISECOND
+        c.arm(c.delack_at)
+
+
+def _out_of_order(c: Tcb, seq: int, payload: Buffer) -> None:
+    """SHLD-31: kept until the gap is filled; the duplicate ACK leaves at once (MAY-13)."""
+    c.ack_now = True
+    c.acks_due += 1
+    if len(payload):
+        c.core.counters["tcp.out_of_order"] += 1
+        if not c.ooo.insert(seq, payload, c.rcv_nxt):
+            c.core.counters["tcp.drop.out_of_order_bound"] += 1
+
+
+def _deliver(c: Tcb, payload: Buffer) -> None:
+    """Put the next octets of the stream where the application finds them."""
+    start = c.rcv_nxt
+    n = len(payload)
+    c.rcv_nxt = (start + n) & MASK
+    if c.rcv_shut:
+        return
+    if c.oob_seq is not None and not c.options.oobinline:
+        at = (c.oob_seq - start) & MASK
+        if at < n:
+            c.oob = payload[at]
+            c.oob_seq = None
+            c.recvq.append(payload[:at])
+            payload = payload[at + 1 :]
+    if len(payload):
+        c.recvq.append(payload)
+    c.core.mark_ready(c)
+
+
+def _fin(c: Tcb) -> None:
+    """The stream has reached the peer's FIN."""
+    c.rcv_nxt = (c.rcv_nxt + 1) & MASK
+    c.fin_received = True
+    c.ack_now = True
+    c.ooo.clear()
+    if seq_lt(c.rcv_adv, c.rcv_nxt):
+        c.rcv_adv = c.rcv_nxt
+    state = c.state
+    if state == ESTABLISHED:
+        c.move(CLOSE_WAIT)
+    elif state == FIN_WAIT_1:
+        # had our FIN been acknowledged we were in FIN-WAIT-2 already
+        c.move(CLOSING)
+    elif state == FIN_WAIT_2:
+        time_wait(c)
+    c.core.mark_ready(c)

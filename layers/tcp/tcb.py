@@ -1,0 +1,250 @@
+"""`Tcb`: every variable of one connection, under the names of RFC 9293 section 3.3.1.
+
+It has no rules of its own beyond moving between states and arming its timers: what arrives is
+handled in `handshake`, `input`, `ack` and `recovery`, what leaves in `output`, what time brings in
+`timers`, and what an application asks in `user`, whose `Connection` is this plus those calls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scapystack.base.addr import endpoint_text
+from scapystack.base.checksum import pseudo_sum
+from scapystack.base.config import TcpConfig
+from scapystack.base.datagram import PROTO_TCP, Route
+from scapystack.base.events import Endpoint
+from scapystack.base.types import MILLISECOND, Address, Nanoseconds
+from scapystack.layers.tcp.congestion import CongestionControl, make
+from scapystack.layers.tcp.reassembly import Reassembly
+from scapystack.layers.tcp.recvqueue import ReceiveQueue
+from scapystack.layers.tcp.rtt import RttEstimator
+from scapystack.layers.tcp.sendbuf import SendBuffer
+from scapystack.layers.tcp.state import CLOSED, STATE_NAMES, TRANSITIONS
+
+if TYPE_CHECKING:
+    from scapystack.layers.tcp.demux import Tcp
+    from scapystack.layers.tcp.listen import Listener
+
+NEVER: Nanoseconds = 1 << 62
+"""A deadline that is not set: later than any clock, so that `min()` needs no test for None."""
+
+
+@dataclass(slots=True)
+class Options:
+    """What an application may set on a connection; a listener's are inherited by its children."""
+
+    nodelay: bool = False
+    cork: bool = False
+    quickack: bool = False
+    keepalive: bool = False  # MUST-25: off by default
+    keepalive_idle_ms: int = 7_200_000
+    keepalive_interval_ms: int = 75_000
+    keepalive_probes: int = 9
+    user_timeout_ms: int = 0
+    rcvbuf: int = 4_194_304
+    sndbuf: int = 4_194_304
+    mss: int = 0
+    ttl: int = 0
+    tos: int = 0
+    linger_s: float | None = None
+    oobinline: bool = False
+    congestion: str = "reno"
+    ip_options: bytes = b""  # sent in every packet (MUST-51: a source route goes here)
+
+    @classmethod
+    def of(cls, config: TcpConfig) -> Options:
+        """The defaults that the stack's configuration gives."""
+        return cls(
+            nodelay=config.nodelay,
+            keepalive_idle_ms=config.keepalive_idle_ms,
+            keepalive_interval_ms=config.keepalive_interval_ms,
+            keepalive_probes=config.keepalive_probes,
+            user_timeout_ms=config.user_timeout_ms,
+            rcvbuf=config.rcvbuf,
+            sndbuf=config.sndbuf,
+            congestion=config.congestion,
+        )
+
+
+class Tcb(Endpoint):
+    """The transmission control block. Sequence numbers are modulo 2**32, windows are unscaled."""
+
+    __slots__ = (
+        "ack_bytes", "ack_now", "acks_due", "backlog_full", "cc", "challenge_at", "challenge_count", "config",
+        "core", "cwnd_limited", "delack_at", "dirty", "dupacks", "error", "fin_at_seq", "fin_queued",
+        "fin_received", "fin_sent", "first_rtx_at", "heap_at", "heard_at", "held", "in_recovery", "inflation",
+        "irs", "iss", "keepalive_at", "keepalive_sent", "last_ack_sent", "last_data_at", "listener",
+        "local_addr", "local_port", "max_snd_wnd", "oob", "oob_seq", "ooo", "options", "passive", "peer_mss",
+        "persist_at", "persist_shift", "pseudo", "quick", "rcv_adv", "rcv_mss", "rcv_nxt", "rcv_shut", "rcv_up",
+        "rcv_wscale", "recover", "recvq", "remote_addr", "remote_port", "retransmits", "route", "rto_recovery",
+        "rtt", "rtt_at", "rtt_seq", "rtx_at", "rtx_end", "rtx_nxt", "sack_ok", "sendbuf", "snd_mss", "snd_nxt",
+        "snd_una", "snd_up", "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale", "soft_error", "state",
+        "syn_pending", "syn_retransmitted", "tcp", "total_retrans", "ts_offset", "ts_ok", "ts_recent",
+        "ts_recent_at", "wait_at", "want_write", "write_shut", "ws_ok",
+    )  # fmt: skip
+
+    def __init__(
+        self, tcp: Tcp, local: tuple[Address, int], remote: tuple[Address, int], route: Route, options: Options
+    ) -> None:
+        super().__init__()
+        config: TcpConfig = tcp.config
+        self.tcp = tcp
+        self.core = tcp.core
+        self.config = config
+        self.options = options
+        self.local_addr, self.local_port = local
+        self.remote_addr, self.remote_port = remote
+        self.route = route
+        self.pseudo = pseudo_sum(local[0], remote[0], PROTO_TCP, 0)
+        self.state = CLOSED
+        self.passive = False  # MUST-11: how it was opened
+        self.listener: Listener | None = None  # until it is accepted
+        self.backlog_full = False
+        self.held = True  # an application has it, or will
+        self.error = 0
+        self.soft_error = 0
+        # send sequence space
+        self.iss = tcp.isns.isn(tcp.core.now, local[0], local[1], remote[0], remote[1])
+        self.snd_una = self.iss
+        self.snd_nxt = self.iss
+        self.snd_wnd = 0
+        self.snd_wl1 = 0
+        self.snd_wl2 = 0
+        self.snd_up: int | None = None
+        self.snd_wscale = 0
+        self.max_snd_wnd = 0
+        self.snd_mss = 536  # MUST-15
+        self.peer_mss = 536
+        self.sendbuf = SendBuffer()
+        self.want_write = False
+        self.write_shut = False
+        self.fin_queued = False
+        self.fin_sent = False
+        self.syn_pending = False
+        self.syn_retransmitted = False
+        # receive sequence space
+        self.irs = 0
+        self.rcv_nxt = 0
+        self.rcv_adv = 0  # right edge of the window as it was last advertised
+        self.rcv_up: int | None = None
+        self.rcv_wscale = 0
+        self.rcv_mss = 536
+        self.recvq = ReceiveQueue()
+        self.ooo = Reassembly(config.max_out_of_order_segments)
+        self.rcv_shut = False
+        self.fin_received = False
+        self.fin_at_seq: int | None = None  # where the peer's FIN stands, once it was seen
+        self.oob: int | None = None  # the urgent octet, out of line
+        self.oob_seq: int | None = None
+        # acknowledging
+        self.ack_now = False
+        self.acks_due = 0  # duplicate ACKs owed to a peer that has no SACK
+        self.ack_bytes = 0
+        self.quick = config.quick_acks
+        self.last_ack_sent = 0
+        self.challenge_at: Nanoseconds = 0
+        self.challenge_count = 0
+        # options agreed on
+        self.ts_ok = False
+        self.ts_recent = 0
+        self.ts_recent_at: Nanoseconds = 0
+        self.ts_offset = tcp.isns.timestamp_offset(local[0], remote[0])
+        self.sack_ok = False
+        self.ws_ok = False
+        # round-trip time, congestion, loss
+        self.rtt = RttEstimator(
+            config.initial_rto_ms * MILLISECOND, config.min_rto_ms * MILLISECOND, config.max_rto_ms * MILLISECOND
+        )
+        self.rtt_seq: int | None = None  # the sequence number being timed (Karn: never a retransmission)
+        self.rtt_at: Nanoseconds = 0
+        self.cc: CongestionControl = make(options.congestion)
+        self.cwnd_limited = False
+        self.dupacks = 0
+        self.in_recovery = False
+        self.rto_recovery = False
+        self.recover = self.iss
+        self.inflation = 0
+        self.rtx_nxt = self.iss  # retransmissions due: [rtx_nxt, rtx_end)
+        self.rtx_end = self.iss
+        self.retransmits = 0  # of the segment at SND.UNA, in a row
+        self.total_retrans = 0
+        self.first_rtx_at: Nanoseconds = 0
+        # deadlines
+        self.heap_at: Nanoseconds | None = None
+        self.rtx_at = NEVER
+        self.persist_at = NEVER
+        self.persist_shift = 0
+        self.delack_at = NEVER
+        self.keepalive_at = NEVER
+        self.keepalive_sent = 0
+        self.wait_at = NEVER  # TIME-WAIT, and FIN-WAIT-2 of an orphan
+        self.heard_at = tcp.core.now
+        self.last_data_at: Nanoseconds = 0
+        self.dirty = False
+
+    # -- moving ------------------------------------------------------------------------------------
+
+    def move(self, state: int) -> None:
+        """Change state; `TRANSITIONS` has to allow it."""
+        if state not in TRANSITIONS[self.state]:
+            raise AssertionError(f"{STATE_NAMES[self.state]} does not lead to {STATE_NAMES[state]}")
+        old = self.state
+        self.state = state
+        if self.tcp.observers:
+            for observer in self.tcp.observers:
+                observer(self, old, state)
+
+    def mark_dirty(self) -> None:
+        """Have the next output pass look at this connection."""
+        if not self.dirty:
+            self.dirty = True
+            self.tcp.dirty.append(self)
+
+    # -- timers (the rules stand in `timers`) ------------------------------------------------------
+
+    def next_at(self) -> Nanoseconds | None:
+        """The earliest of the connection's deadlines."""
+        at = min(self.rtx_at, self.delack_at, self.persist_at, self.keepalive_at, self.wait_at)
+        return None if at == NEVER else at
+
+    def expire(self, now: Nanoseconds) -> None:
+        """Act on the deadlines that are due."""
+        self.tcp.expire(self, now)
+
+    def arm(self, at: Nanoseconds) -> None:
+        """See that the heap asks by `at`; cheap when it will ask earlier anyway."""
+        held = self.heap_at
+        if held is None or at < held:
+            self.core.timers.arm(self, at)
+
+    # -- what follows from the variables -----------------------------------------------------------
+
+    @property
+    def key(self) -> tuple[Address, int, Address, int]:
+        """Its place in the demultiplexing table."""
+        return (self.local_addr, self.local_port, self.remote_addr, self.remote_port)
+
+    @property
+    def flight(self) -> int:
+        """Sequence numbers sent and not acknowledged, SYN and FIN included."""
+        return (self.snd_nxt - self.snd_una) & 0xFFFFFFFF
+
+    @property
+    def rcv_wnd(self) -> int:
+        """RCV.WND: from RCV.NXT to the right edge last advertised."""
+        return (self.rcv_adv - self.rcv_nxt) & 0xFFFFFFFF
+
+    def writable_room(self) -> bool:
+        """Whether a third of the send buffer is free, so that a writer wakes to a useful amount."""
+        return len(self.sendbuf) * 3 <= self.options.sndbuf * 2
+
+    def ts_now(self) -> int:
+        """The timestamp clock: milliseconds and an offset of the address pair (RFC 7323 section 5.4)."""
+        return (self.core.now // MILLISECOND + self.ts_offset) & 0xFFFFFFFF
+
+    def __repr__(self) -> str:
+        local = endpoint_text(self.local_addr, self.local_port)
+        remote = endpoint_text(self.remote_addr, self.remote_port)
+        return f"<Connection {local} {remote} {STATE_NAMES[self.state]}>"

@@ -1,0 +1,142 @@
+"""What time brings a connection: the retransmission, delayed-ACK, persist, keep-alive and wait timers.
+
+`expire` runs when one of the deadlines in the `Tcb` is due, clears or moves each that is, and marks
+what the output pass has to do. (RFC 9293 sections 3.8.1 to 3.8.6, RFC 6298, RFC 1122 section 4.2.3.)
+"""
+
+from __future__ import annotations
+
+import errno
+
+from scapystack.base.segment import ACK
+from scapystack.base.types import MILLISECOND, Nanoseconds
+from scapystack.layers.tcp import recovery
+from scapystack.layers.tcp.output import emit, probe_window, send_new
+from scapystack.layers.tcp.state import CLOSE_WAIT, ESTABLISHED, FIN_WAIT_2, SYN_RECEIVED, SYN_SENT, TIME_WAIT
+from scapystack.layers.tcp.tcb import NEVER, Tcb
+
+MASK = 0xFFFFFFFF
+
+
+def expire(c: Tcb, now: Nanoseconds) -> None:
+    """Act on every deadline of `c` at or before `now`."""
+    if c.delack_at <= now:
+        c.delack_at = NEVER
+        c.ack_now = True  # SHLD-18, MUST-40
+        c.mark_dirty()
+    if c.rtx_at <= now:
+        c.rtx_at = NEVER
+        _retransmission(c, now)
+    if c.persist_at <= now:
+        c.persist_at = NEVER
+        _persist(c, now)
+    if c.keepalive_at <= now:
+        c.keepalive_at = NEVER
+        _keepalive(c, now)
+    if c.wait_at <= now:
+        c.wait_at = NEVER
+        if c.state in (TIME_WAIT, FIN_WAIT_2):
+            c.tcp.close(c, 0)
+
+
+# -- retransmission ------------------------------------------------------------------------------------
+
+
+def _retransmission(c: Tcb, now: Nanoseconds) -> None:
+    if c.state in (SYN_SENT, SYN_RECEIVED):
+        _resend_syn(c)
+        return
+    if c.snd_una == c.snd_nxt:
+        return
+    if c.snd_wnd == 0:
+        # SHLD-17: data past a window that closed is not lost; it is probed for (MUST-35)
+        _persist(c, now)
+        return
+    if c.retransmits == 0:
+        c.first_rtx_at = now
+    elif _gave_up(c, now - c.first_rtx_at):
+        c.tcp.close(c, errno.ETIMEDOUT)
+        return
+    recovery.on_timeout(c, now)
+    c.core.counters["tcp.timeouts"] += 1
+    if c.retransmits == c.config.r1_retries:
+        c.tcp.advise(c)  # MUST-20, SHLD-9, SHLD-10
+
+
+def _gave_up(c: Tcb, elapsed: Nanoseconds) -> bool:
+    """R2 (MUST-20), or the limit that the application has set (MUST-21, RFC 5482)."""
+    limit_ms = c.options.user_timeout_ms or c.config.r2_ms
+    return elapsed >= limit_ms * MILLISECOND
+
+
+def _resend_syn(c: Tcb) -> None:
+    """MUST-22: the same mechanism for SYN, with limits of its own (MUST-23)."""
+    config = c.config
+    limit = config.syn_retries if c.state == SYN_SENT else config.synack_retries
+    overdue = c.options.user_timeout_ms and c.core.now - c.heard_at >= c.options.user_timeout_ms * MILLISECOND
+    if c.retransmits >= limit or overdue:
+        c.tcp.close(c, errno.ETIMEDOUT if not c.soft_error else c.soft_error)
+        return
+    c.retransmits += 1
+    c.total_retrans += 1
+    c.core.counters["tcp.retrans_segs"] += 1
+    c.rtt.back_off()
+    c.rtt_seq = None
+    c.syn_retransmitted = True
+    c.syn_pending = True
+    c.mark_dirty()
+
+
+# -- persist -------------------------------------------------------------------------------------------
+
+
+def _persist(c: Tcb, now: Nanoseconds) -> None:
+    """The window is closed, or too small to be worth it, or the application corked: probe or push."""
+    if not c.sendbuf and not (c.fin_queued and c.snd_una != c.snd_nxt):
+        return
+    if c.snd_wnd > c.flight:
+        send_new(c, force=True)  # RFC 9293 section 3.8.6.2.1: the override timeout
+        return
+    # MUST-37: open for as long as the probes are answered; unanswered ones run into R2
+    if _gave_up(c, now - c.heard_at):
+        c.tcp.close(c, errno.ETIMEDOUT)
+        return
+    probe_window(c)
+    interval = min(c.rtt.base_rto << (c.persist_shift + 1), c.config.max_rto_ms * MILLISECOND)  # SHLD-30
+    c.persist_shift = min(c.persist_shift + 1, 16)
+    c.persist_at = now + interval
+    c.arm(c.persist_at)
+
+
+# -- keep-alive ----------------------------------------------------------------------------------------
+
+
+def start_keepalive(c: Tcb) -> None:
+    """Arm the timer if the application asked for it (MUST-24)."""
+    c.keepalive_sent = 0
+    if c.options.keepalive and c.state in (ESTABLISHED, CLOSE_WAIT, FIN_WAIT_2):
+        c.keepalive_at = c.heard_at + c.options.keepalive_idle_ms * MILLISECOND
+        c.arm(max(c.keepalive_at, c.core.now + 1))
+    else:
+        c.keepalive_at = NEVER
+
+
+def _keepalive(c: Tcb, now: Nanoseconds) -> None:
+    o = c.options
+    if not o.keepalive or c.state not in (ESTABLISHED, CLOSE_WAIT, FIN_WAIT_2):
+        return
+    idle_at = max(c.heard_at, c.last_data_at) + o.keepalive_idle_ms * MILLISECOND
+    if c.snd_una != c.snd_nxt or (idle_at > now and not c.keepalive_sent):
+        # MUST-26: only when nothing was sent or received for the interval
+        c.keepalive_at = max(idle_at, now + MILLISECOND)
+        c.arm(c.keepalive_at)
+        return
+    if c.keepalive_sent >= o.keepalive_probes:  # MUST-29: never after one alone
+        c.core.counters["tcp.keepalive_drops"] += 1
+        c.tcp.reset(c, errno.ETIMEDOUT)
+        return
+    c.keepalive_sent += 1
+    c.core.counters["tcp.keepalive_probes"] += 1
+    emit(c, (c.snd_nxt - 1) & MASK, ACK)  # SHLD-12: no data; the number just behind the window draws an ACK
+    c.keepalive_at = now + o.keepalive_interval_ms * MILLISECOND
+    c.arm(c.keepalive_at)

@@ -1,0 +1,294 @@
+"""`Connection`: the calls of an application on a connection (RFC 9293 section 3.9.1).
+
+SEND, RECEIVE, CLOSE, ABORT and STATUS under the names `write`, `read`, `close`, `abort` and `info`.
+None of them waits: they take or give what they can now, and what must leave does so in the next output
+pass. Sockets (`scapystack.sockets`) build the waiting on top. OPEN is `Tcp.connect` and `Tcp.listen`.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from scapystack.base.errors import os_error
+from scapystack.base.types import Buffer
+from scapystack.layers.tcp import handshake, timers
+from scapystack.layers.tcp.congestion import make
+from scapystack.layers.tcp.info import TcpInfo, snapshot
+from scapystack.layers.tcp.output import window_opened
+from scapystack.layers.tcp.state import (
+    CAN_RECEIVE,
+    CAN_SEND,
+    CLOSE_WAIT,
+    CLOSED,
+    ESTABLISHED,
+    FIN_WAIT_1,
+    FIN_WAIT_2,
+    LAST_ACK,
+    SYN_RECEIVED,
+    SYN_SENT,
+    SYNCHRONIZED,
+)
+from scapystack.layers.tcp.tcb import Tcb
+
+MASK = 0xFFFFFFFF
+
+
+class Connection(Tcb):
+    """A connection as an application holds it. Made by `Tcp.connect` and `Listener.accept`."""
+
+    __slots__ = ()
+
+    # -- what it is ------------------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether the handshake is done and the connection not ended."""
+        return self.state in SYNCHRONIZED
+
+    @property
+    def readable(self) -> bool:
+        """Whether `read` has something to say: data, the end of the stream, or an error."""
+        return bool(self.recvq) or self.fin_received or self.rcv_shut or self.state == CLOSED
+
+    @property
+    def eof(self) -> bool:
+        """Whether the peer's FIN (or `shutdown_read`) was reached and all before it is read."""
+        return not self.recvq and (self.fin_received or self.rcv_shut or (self.state == CLOSED and not self.error))
+
+    @property
+    def available(self) -> int:
+        """Octets that `read` would give now."""
+        return len(self.recvq)
+
+    @property
+    def writable(self) -> bool:
+        """Whether `write` would take a useful amount, or raise."""
+        if self.state in CAN_SEND and not self.write_shut:
+            return self.writable_room()
+        return self.state not in (SYN_SENT, SYN_RECEIVED)
+
+    @property
+    def write_space(self) -> int:
+        """Octets that `write` would take now."""
+        return max(0, self.options.sndbuf - len(self.sendbuf))
+
+    @property
+    def unsent(self) -> int:
+        """Octets written and not yet acknowledged by the peer."""
+        return len(self.sendbuf)
+
+    # -- SEND ------------------------------------------------------------------------------------------
+
+    def write(self, data: Buffer) -> int:
+        """Take octets for the peer; their number, 0 while the send buffer is full.
+
+        A `bytes` object is kept, not copied; anything that may change is copied. Raises OSError: the
+        connection's error, EPIPE after `shutdown_write` or `close`, ENOTCONN before the handshake.
+        """
+        if self.state not in CAN_SEND or self.write_shut:
+            raise self._cannot_send()
+        room = self.options.sndbuf - len(self.sendbuf)
+        n = len(data)
+        if n > room:
+            self.want_write = True
+            if room <= 0:
+                return 0
+            data = memoryview(data)[:room]
+            n = room
+        if n:
+            if self.snd_una == self.snd_nxt:
+                self._restart_after_idle()
+            self.sendbuf.append(data)
+            self.mark_dirty()
+        return n
+
+    def write_urgent(self, data: Buffer) -> int:
+        """`write`, and point SND.UP behind its last octet (MUST-30, MUST-31)."""
+        n = self.write(data)
+        if n:
+            self.snd_up = (self.snd_una + len(self.sendbuf)) & MASK
+        return n
+
+    def _restart_after_idle(self) -> None:
+        """RFC 5681 section 4.1: a window from long ago says nothing about the path now."""
+        idle = self.core.now - self.last_data_at
+        if self.last_data_at and idle > self.rtt.rto:
+            self.cc.on_idle(self.core.now, idle, self.rtt.rto)
+
+    def _cannot_send(self) -> OSError:
+        if self.error:
+            return self.take_error_as_exception()
+        if self.state in (SYN_SENT, SYN_RECEIVED):
+            return os_error(errno.ENOTCONN)
+        return os_error(errno.EPIPE)
+
+    # -- RECEIVE ---------------------------------------------------------------------------------------
+
+    def read(self, n: int) -> bytes:
+        """Up to `n` octets; b"" when nothing is there, and at the end (`eof` tells which).
+
+        Raises the connection's error once all that came before it was read.
+        """
+        if not self.recvq:
+            self._nothing_to_read()
+            return b""
+        data = self.recvq.read(n)
+        self._was_read()
+        return data
+
+    def read_into(self, view: memoryview) -> int:
+        """`read` into a buffer; the number of octets."""
+        if not self.recvq:
+            self._nothing_to_read()
+            return 0
+        n = self.recvq.read_into(view)
+        self._was_read()
+        return n
+
+    def views(self, n: int) -> list[Buffer]:
+        """`read` without a copy: up to `n` octets as the pieces in which they came."""
+        if not self.recvq:
+            self._nothing_to_read()
+            return []
+        pieces = self.recvq.views(n)
+        self._was_read()
+        return pieces
+
+    def discard(self, n: int) -> int:
+        """`read`, and look at nothing; the number of octets dropped."""
+        if not self.recvq:
+            self._nothing_to_read()
+            return 0
+        n = self.recvq.discard(n)
+        self._was_read()
+        return n
+
+    def peek(self, n: int) -> bytes:
+        """Up to `n` octets that the next `read` will give again."""
+        if not self.recvq:
+            self._nothing_to_read()
+            return b""
+        return self.recvq.peek(n)
+
+    def _nothing_to_read(self) -> None:
+        if self.error and not self.fin_received:
+            raise self.take_error_as_exception()
+
+    def _was_read(self) -> None:
+        if self.state in CAN_RECEIVE and window_opened(self):
+            self.ack_now = True
+            self.mark_dirty()
+
+    # -- urgent data (MUST-32, MUST-33) ------------------------------------------------------------------
+
+    @property
+    def urgent_left(self) -> int:
+        """Octets in front of the urgent pointer that were not read yet; 0 when there are none."""
+        if self.rcv_up is None:
+            return 0
+        read_up_to = (self.rcv_nxt - len(self.recvq)) & MASK
+        left = (self.rcv_up - read_up_to) & MASK
+        return 0 if left > 1 << 31 else left
+
+    @property
+    def at_mark(self) -> bool:
+        """Whether the next octet read is the one behind (or, out of line, at) the urgent mark."""
+        if self.rcv_up is None:
+            return False
+        inline = 1 if self.options.oobinline else 0
+        return self.urgent_left == inline
+
+    def read_urgent(self) -> int | None:
+        """The urgent octet that was taken out of line, once; None if there is none yet."""
+        octet, self.oob = self.oob, None
+        return octet
+
+    # -- CLOSE and ABORT -------------------------------------------------------------------------------
+
+    def shutdown_write(self) -> None:
+        """Send FIN behind what is queued; receiving goes on (half-close, MAY-1)."""
+        if self.state in (CLOSED, SYN_SENT):
+            raise self._cannot_send() if self.error else os_error(errno.ENOTCONN)
+        self._finish()
+
+    def shutdown_read(self) -> None:
+        """Take nothing more: what comes is acknowledged and dropped, `read` says end of stream."""
+        if self.state in (CLOSED, SYN_SENT):
+            raise os_error(errno.ENOTCONN)
+        self.rcv_shut = True
+        self.recvq.clear()
+        self._was_read()
+        self.core.mark_ready(self)
+
+    def _finish(self) -> None:
+        """Queue the FIN. RFC 9293 section 3.10.4: the state changes at once, the FIN goes last."""
+        self.write_shut = True
+        if self.fin_queued:
+            return
+        self.fin_queued = True
+        if self.state == ESTABLISHED:
+            self.move(FIN_WAIT_1)
+        elif self.state == CLOSE_WAIT:
+            self.move(LAST_ACK)
+        self.mark_dirty()
+
+    def close(self) -> None:
+        """Let go of the connection: it finishes by itself.
+
+        With unread data, or a linger time of zero, it is reset instead (SHLD-3, RFC 2525 section 2.17).
+        """
+        if not self.held:
+            return
+        if self.state == CLOSED:
+            self.held = False
+            return
+        unread = bool(self.recvq)
+        self.recvq.clear()
+        if self.state == SYN_SENT:
+            self.tcp.close(self, 0)
+        elif (unread and self.state in SYNCHRONIZED) or self.options.linger_s == 0:
+            self.core.counters["tcp.abort_on_close"] += 1
+            self.tcp.reset(self, 0)
+        else:
+            self.tcp.orphaned(self)
+            if self.state == CLOSED:
+                return
+            self._finish()
+            if self.state == FIN_WAIT_2:
+                self.wait_at = self.core.now + self.config.fin_wait_2_ms * 1_000_000
+                self.arm(self.wait_at)
+
+    def abort(self) -> None:
+        """ABORT: RST to the peer, everything queued is dropped."""
+        self.recvq.clear()
+        self.tcp.reset(self, errno.ECONNABORTED)
+
+    # -- STATUS and options ------------------------------------------------------------------------------
+
+    def take_error_as_exception(self) -> OSError:
+        """The pending error as the standard exception; asked for once, it is gone."""
+        number, self.error = self.error, 0
+        return os_error(number)
+
+    def options_changed(self) -> None:
+        """Have changed `options` take effect: they are read live, but timers and sizes are not."""
+        if self.state in SYNCHRONIZED:
+            timers.start_keepalive(self)
+            handshake.set_mss(self)
+            if self.cc.name != self.options.congestion:
+                self._switch_congestion()
+        self.mark_dirty()
+
+    def _switch_congestion(self) -> None:
+        fresh = make(self.options.congestion)
+        fresh.start(self.snd_mss, self.cc.cwnd)
+        fresh.ssthresh = self.cc.ssthresh
+        self.cc = fresh
+
+    def offered_wscale(self) -> int:
+        """The shift that our SYN offers."""
+        return handshake.window_shift(self.options.rcvbuf)
+
+    def info(self) -> TcpInfo:
+        """A snapshot of the variables (STATUS), under Linux's names and RFC 9293's."""
+        return snapshot(self)
