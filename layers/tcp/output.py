@@ -312,6 +312,6 @@ def transmit(
     tcp.segs_out += 1
     o = c.options
     tcp.ip.send(
-        route, 6, head + options if options else head, payload, length, csum_offset=16,
+        route, 6, head + options if options else head, payload, head_length + length, csum_offset=16,
         gso_size=c.snd_mss if length > c.snd_mss else 0, tos=o.tos, ttl=o.ttl, df=True, options=o.ip_options,
     )  # fmt: skip

@@ -168,7 +168,7 @@ class IpOutput(Protocol):
         df: bool = False,
         options: bytes = b"",
     ) -> None:
-        """Send `head` and `payload` (`length` octets in all its parts) in one IP packet.
+        """Send `head` and `payload` in one IP packet; `length` is their octets in all (0: count them).
 
         With `csum_offset >= 0` the checksum field at that place in `head` holds the pseudo-header's
         sum only and is finished at the link (or here, if the packet must be fragmented). `ttl` 0 is
@@ -181,9 +181,3 @@ class IpOutput(Protocol):
 
     def is_local(self, address: Address) -> bool:
         """Whether `address` is one of ours (127/8 included)."""
-
-    def update_pmtu(self, dst: Address, mtu: int) -> None:
-        """Note that packets to `dst` must not be larger than `mtu` (RFC 1191), having validated it.
-
-        It may only lower, and is forgotten in time; the routes to `dst` are stale after it.
-        """

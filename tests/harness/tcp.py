@@ -74,10 +74,11 @@ class FakeIp:
         self, route: Route, proto: int, head: bytes, payload: tuple[Buffer, ...] = (), length: int = 0, **how: Any
     ) -> None:
         assert proto == 6
-        assert length == sum(map(len, payload))
+        assert length in (0, len(head) + sum(map(len, payload)))
         sport, dport, seq, ack, dataofs, _, flags, wnd, csum, up = self.core.codec.decode_tcp(head, 0)
         assert dataofs * 4 == len(head)
-        pseudo = sum_parts((route.src, route.dst, bytes([0, 6]), (len(head) + length).to_bytes(4, "big")))
+        size = len(head) + sum(map(len, payload))
+        pseudo = sum_parts((route.src, route.dst, bytes([0, 6]), size.to_bytes(4, "big")))
         assert csum == pseudo % 0xFFFF, "the open checksum is the pseudo-header's sum (MUST-2)"
         seg = Segment(route.src, route.dst, sport, dport, seq, ack, flags, wnd, up, b"".join(payload))
         parse_options(head[20:], seg)
