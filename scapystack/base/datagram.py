@@ -176,6 +176,12 @@ class IpOutput(Protocol):
         counted, and reported through `icmp_error` where it concerns a transport.
         """
 
+    def update_pmtu(self, dst: Address, mtu: int) -> None:
+        """A router said that packets to `dst` must not be larger than `mtu` (RFC 1191); the caller validated it.
+
+        It may only lower, and is forgotten in time; the routes to `dst` are stale after it.
+        """
+
     def advise(self, route: Route) -> None:
         """A transport got no answer this way for a while (RFC 1122 section 3.3.1.4): ask the neighbour again."""
 
