@@ -27,7 +27,8 @@ class CompiledLayers:
     - `encode(*values) -> bytes`: the reverse; by name too (`names`). Bit fields are cut to their
       width, as Scapy does; any other value out of range raises `struct.error`.
     - `size`: octets. `fields`: layer name -> its field names. `names`: `encode`'s parameters, which
-      are the field's own name for one layer, and `ip_src` and the like for several.
+      are the field's own name for one layer, and `ip_src` and the like for several. `offsets`: the
+      octet where each of them starts (for a bit field, where its word does).
     - `assumed`: fields between layers that must be empty for `decode` to be right, such as
       `IP.options`: look at `ihl` before. `stopped`: why the last layer's fixed part ends before
       the layer, or "".
@@ -37,7 +38,19 @@ class CompiledLayers:
     `decode_dict` and `encode_dict` speak Scapy's values instead.
     """
 
-    __slots__ = ("_parts", "assumed", "decode", "encode", "fields", "layers", "names", "size", "source", "stopped")
+    __slots__ = (
+        "_parts",
+        "assumed",
+        "decode",
+        "encode",
+        "fields",
+        "layers",
+        "names",
+        "offsets",
+        "size",
+        "source",
+        "stopped",
+    )
 
     decode: Callable[..., tuple[Any, ...]]
     encode: Callable[..., bytes]
@@ -46,6 +59,7 @@ class CompiledLayers:
         self.layers = tuple(type(plan.packet) for plan in plans)
         self.fields = {plan.name: tuple(part.name for part in plan.parts()) for plan in plans}
         self.names = _parameters(plans)
+        self.offsets = _offsets(plans, self.names)
         self.size = sum(plan.size for plan in plans)
         self.assumed = tuple(f"{plan.name}.{name}" for plan in plans[:-1] for name in plan.absent)
         self.stopped = plans[-1].stop
@@ -127,6 +141,17 @@ def _parameters(plans: list[LayerPlan]) -> tuple[str, ...]:
 
 
 _RESERVED = {"buf", "offset", "from_bytes"}
+
+
+def _offsets(plans: list[LayerPlan], names: tuple[str, ...]) -> dict[str, int]:
+    pending = iter(names)
+    offsets: dict[str, int] = {}
+    at = 0
+    for item in (item for plan in plans for item in plan.items):
+        for _ in item.parts:
+            offsets[next(pending)] = at
+        at += item.size
+    return offsets
 
 
 def _runs(items: list[Item]) -> list[tuple[str, list[Item]]]:
