@@ -7,7 +7,12 @@ from scapystack.base.seq import MASK
 from scapystack.layers.tcp.reassembly import Reassembly
 
 BASE = st.one_of(st.integers(0, MASK), st.integers(MASK - 150, MASK), st.integers(0x7FFFFF80, 0x80000010))
-SEGMENT = st.tuples(st.integers(-20, 200), st.integers(0, 40), st.integers(0, 255))
+FILL = st.integers(0, 255)
+SEGMENT = st.one_of(
+    st.tuples(st.integers(-20, 200), st.integers(0, 40), FILL),
+    # on a grid, so that edges meet: holes are filled exactly, segments come twice
+    st.tuples(st.integers(-1, 12).map(lambda n: n * 10), st.sampled_from([10, 10, 20]), FILL),
+)
 
 
 def runs(places):
@@ -74,6 +79,11 @@ def test_any_segments_agree_with_a_model_of_octets(base, steps):
             assert queue.size == len(model)
 
 
+def places_held(queue, base):
+    """Every place in the stream that the queue tells of, in offsets from `base`."""
+    return {(left - base & MASK) + i for left, right in queue.blocks(999) for i in range(right - left & MASK)}
+
+
 @given(BASE, st.integers(1, 12), st.lists(SEGMENT, max_size=40))
 def test_bound_holds_and_what_is_kept_is_right(base, limit, segments):
     """Whatever is dropped, the pieces stay within the bound and nothing is made up or moved."""
@@ -81,10 +91,16 @@ def test_bound_holds_and_what_is_kept_is_right(base, limit, segments):
     seen: dict[int, set[int]] = {}
     for at, n, fill in segments:
         data = bytes((fill + i) & 0xFF for i in range(n))
-        before = queue.size
+        before = places_held(queue, base)
+        new = set(range(max(at, 0), at + n)) - before
         kept = queue.insert((base + at) & MASK, data, base)
+        after = places_held(queue, base)
         assert len(queue) <= limit
-        assert kept or queue.size <= before
+        assert queue.size == len(after)
+        assert after <= before | new
+        assert kept is (not new or bool(after & new))
+        gone = (before | new) - after
+        assert not gone or (len(queue) == limit and min(gone) > max(after))
         for i, octet in enumerate(data):
             seen.setdefault(at + i, set()).add(octet)
     nxt = 0

@@ -95,6 +95,17 @@ def test_congestion_avoidance_adds_one_segment_a_round_trip(reno):
         assert reno.cwnd == n * MSS
 
 
+def test_octets_past_ssthresh_count_towards_congestion_avoidance(reno):
+    """5681/3.1-b: an ACK that crosses the threshold is split there, nothing is counted twice"""
+    reno.ssthresh = 12 * MSS
+    ack(reno, 8 * MSS)
+    assert reno.cwnd == 12 * MSS
+    ack(reno, 6 * MSS - 1)
+    assert reno.cwnd == 12 * MSS
+    ack(reno, 1)
+    assert reno.cwnd == 13 * MSS
+
+
 def test_congestion_avoidance_takes_stretched_acks_the_same(reno):
     reno.ssthresh = 10 * MSS
     ack(reno, 10 * MSS)
@@ -164,9 +175,9 @@ def test_growth_after_a_loss_starts_counting_afresh(reno):
     ack(reno, 9 * MSS)
     reno.on_loss(20 * MSS, 0)
     reno.on_recovery_exit(0)
-    ack(reno, 9 * MSS)
+    ack(reno, 10 * MSS - 1)
     assert reno.cwnd == 10 * MSS
-    ack(reno, MSS)
+    ack(reno, 1)
     assert reno.cwnd == 11 * MSS
 
 
@@ -174,7 +185,7 @@ def test_idle_for_longer_than_rto_restarts_from_the_initial_window(reno):
     """5681/4.1"""
     reno.cwnd = 80 * MSS
     reno.ssthresh = 60 * MSS
-    reno.on_idle(0, SECOND, 2 * SECOND)
+    reno.on_idle(0, 2 * SECOND, 2 * SECOND)
     assert reno.cwnd == 80 * MSS
     reno.on_idle(0, 3 * SECOND, 2 * SECOND)
     assert (reno.cwnd, reno.ssthresh) == (10 * MSS, 60 * MSS)

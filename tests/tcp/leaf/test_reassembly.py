@@ -109,6 +109,16 @@ def test_duplicate_is_named_and_its_range_comes_first():
     assert queue.blocks(4) == ((110, 116), (130, 132))
 
 
+def test_hole_filled_exactly_is_no_duplicate():
+    """2883/4"""
+    queue = Reassembly(16)
+    queue.insert(110, b"..", 100)
+    queue.insert(114, b"..", 100)
+    queue.insert(112, b"..", 100)
+    assert queue.duplicate is None
+    assert queue.blocks(4) == ((110, 116),)
+
+
 def test_duplicate_below_rcv_nxt_is_named():
     """2883/4: the part before the cumulative acknowledgment"""
     queue = Reassembly(16)
@@ -154,6 +164,14 @@ def test_bound_cuts_the_end_of_a_joined_range():
     assert queue.insert(108, b"yz", 100)
     assert queue.blocks(4) == ((108, 112),)
     assert queue.size == 4
+
+
+def test_bound_refuses_what_reaches_beyond_the_last_behind_old_octets():
+    queue = Reassembly(2)
+    queue.insert(110, b"ab", 100)
+    queue.insert(112, b"cd", 100)
+    assert queue.insert(111, b"bcdefgh", 100) is False
+    assert (queue.blocks(4), queue.size) == (((110, 114),), 4)
 
 
 def test_bound_takes_duplicates_without_complaint():

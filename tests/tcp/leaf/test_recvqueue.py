@@ -46,6 +46,14 @@ def test_views_taken_stay_as_they_are_while_more_arrives():
     assert queue.read(9) == b"def"
 
 
+def test_peek_crosses_pieces_and_leaves_them():
+    queue = queue_of(b"a" * 3000, memoryview(b"b" * 3000), b"c" * 3000)
+    queue.read(1)
+    assert queue.peek(4000) == b"a" * 2999 + b"b" * 1001
+    assert queue.peek(0) == b""
+    assert len(queue) == 8999
+
+
 def test_discard_drops_and_counts():
     queue = queue_of(b"abc", b"x" * 3000, b"def")
     assert queue.discard(3001) == 3001
@@ -65,6 +73,7 @@ def test_clear_drops_everything():
     queue = queue_of(b"abc")
     queue.read(1)
     queue.clear()
+    assert len(queue) == 0
     queue.append(b"xyz")
     assert queue.read(9) == b"xyz"
 

@@ -1,5 +1,8 @@
 """The send buffer by small examples: what is shared, what is copied, what is let go."""
 
+import pytest
+
+from scapystack.layers.tcp import sendbuf
 from scapystack.layers.tcp.sendbuf import SendBuffer
 
 
@@ -93,6 +96,19 @@ def test_clear_leaves_a_buffer_that_can_be_used_again():
     buf.clear()
     buf.append(b"ghi")
     assert text(buf.slice(0, 9)) == b"ghi"
+
+
+def test_sending_on_never_searches(monkeypatch):
+    """A full buffer has thousands of chunks; going on from where the last slice ended costs the same."""
+    buf = buffer_of(*[bytes([i]) * 5000 for i in range(40)])
+    sent = text(buf.slice(0, 62_500))
+    buf.ack(50_000)
+    monkeypatch.setattr(sendbuf, "bisect_right", lambda *_: pytest.fail("searched"))
+    at = len(sent) - 50_000
+    while part := text(buf.slice(at, 2_500)):
+        sent += part
+        at += len(part)
+    assert sent == b"".join(bytes([i]) * 5000 for i in range(40))
 
 
 def test_slice_anywhere_after_the_cursor_moved_finds_its_place():
