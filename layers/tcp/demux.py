@@ -25,6 +25,7 @@ from scapystack.base.seq import seq_gt
 from scapystack.base.types import SECOND, Address, Nanoseconds
 from scapystack.layers.ports import pick
 from scapystack.layers.tcp import icmp, timers
+from scapystack.layers.tcp.bound import BoundPorts
 from scapystack.layers.tcp.input import segment_arrives
 from scapystack.layers.tcp.isn import IsnGenerator
 from scapystack.layers.tcp.listen import Listener
@@ -51,6 +52,7 @@ class Tcp:
         self.connections: dict[Key, Connection] = {}
         self.listeners: dict[tuple[Address, int], Listener] = {}
         self.ports: dict[int, int] = {}  # local port: how many connections have it
+        self.bound = BoundPorts()
         self.time_wait: OrderedDict[Key, Tcb] = OrderedDict()
         self.orphans = 0
         self.dirty: list[Tcb] = []
@@ -172,6 +174,28 @@ class Tcp:
 
     # -- opening -------------------------------------------------------------------------------------
 
+    def reserve(self, local: Address, port: int, *, reuse: bool = False) -> int:
+        """What bind(2) does: hold a port (0: a free one) for a later `listen` or `connect`; the port.
+
+        Raises OSError: EADDRINUSE, EADDRNOTAVAIL. `unreserve` gives it back.
+        """
+        if not is_unspecified(local) and not self.ip.is_local(local):
+            raise os_error(errno.EADDRNOTAVAIL)
+        if port == 0:
+            port = self._pick(lambda p: self._port_taken(local, p) or p in self.ports or p in self.bound)
+        elif (
+            self._port_taken(local, port)
+            or self.bound.clash(local, port, reuse)
+            or (not reuse and self._served(local, port))
+        ):
+            raise os_error(errno.EADDRINUSE)
+        self.bound.add(local, port, reuse)
+        return port
+
+    def unreserve(self, local: Address, port: int, *, reuse: bool = False) -> None:
+        """Let go of what `reserve` held; the arguments are the same."""
+        self.bound.remove(local, port, reuse)
+
     def listen(self, local: Address, port: int, backlog: int, *, reuse: bool = False) -> Listener:
         """A passive OPEN (MUST-41 to MUST-43). Port 0 takes a free one.
 
@@ -180,7 +204,7 @@ class Tcp:
         if not is_unspecified(local) and not self.ip.is_local(local):
             raise os_error(errno.EADDRNOTAVAIL)
         if port == 0:
-            port = self._pick(lambda p: self._port_taken(local, p) or p in self.ports)
+            port = self._pick(lambda p: self._port_taken(local, p) or p in self.ports or p in self.bound)
         elif self._port_taken(local, port) or (not reuse and self._served(local, port)):
             raise os_error(errno.EADDRINUSE)
         listener = Listener(self, local, port, backlog, reuse)
@@ -233,6 +257,7 @@ class Tcp:
                     (source, p, remote, port) in self.connections
                     or (source, p) in self.listeners
                     or (ANY4, p) in self.listeners
+                    or p in self.bound
                 )
             )
         key = (source, local_port, remote, port)
