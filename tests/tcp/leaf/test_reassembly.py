@@ -181,6 +181,13 @@ def test_bound_takes_duplicates_without_complaint():
     assert queue.duplicate == (111, 112)
 
 
+def test_empty_segment_changes_nothing():
+    queue = Reassembly(4)
+    for seq in (90, 100, 110):
+        assert queue.insert(seq, b"", 100)
+        assert (queue.duplicate, queue.blocks(4)) == (None, ())
+
+
 def test_clear_forgets_everything():
     queue = Reassembly(4)
     queue.insert(110, b"ab", 100)

@@ -1,5 +1,7 @@
 """The receive queue against a plain bytearray, and what it keeps alive."""
 
+import sys
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +61,16 @@ def test_discard_drops_and_counts():
     assert queue.discard(3001) == 3001
     assert queue.discard(99) == 5
     assert len(queue) == 0
+
+
+def test_piece_read_to_its_end_is_let_go():
+    frame = bytes(60_000)
+    held = sys.getrefcount(frame)
+    for take in (ReceiveQueue.discard, ReceiveQueue.read, ReceiveQueue.views):
+        queue = queue_of(memoryview(frame)[54:], b"x" * 3000)
+        take(queue, 59_946)
+        assert sys.getrefcount(frame) == held
+        assert len(queue) == 3000
 
 
 def test_read_into_fills_what_there_is():
@@ -144,3 +156,4 @@ def test_any_steps_agree_with_a_bytearray(steps):
         assert len(queue) == len(model)
     assert queue.peek(1 << 20) == model
     assert all(b"".join(views) == expected for views, expected in taken)
+    assert all(len(view) for views, _ in taken for view in views)
