@@ -64,7 +64,7 @@ class MemoryLink:
         """Frames of the other end whose delay is over."""
         if not self._queue:
             return []
-        frames = []
+        frames: list[Frame] = []
         now = self.clock() if self.clock else 0
         with self._lock:
             while self._queue and len(frames) < limit and self._queue[0][0] <= now:
