@@ -66,7 +66,8 @@ class Arp:
     """The cache and the protocol, for every interface of a stack.
 
     `unreachable` takes the frames whose neighbour never answered; `owns` says whether an address is
-    ours on an interface; `conflict` takes packets whose sender claims an address of ours.
+    ours on an interface; `conflict` is shown every packet, and true for those whose sender claims an
+    address of ours.
     """
 
     __slots__ = (
@@ -81,7 +82,7 @@ class Arp:
         self.heap_at: Nanoseconds | None = None
         self.unreachable: Callable[[list[Frame]], None] = lambda frames: None
         self.owns: Callable[[Interface, Address], bool] = lambda iface, address: False
-        self.conflict: Callable[[Interface, Address, Mac], bool] = lambda iface, spa, sha: False
+        self.conflict: Callable[[Interface, Address, Mac, Address], bool] = lambda iface, spa, sha, tpa: False
         self.failures: Callable[[], None] = lambda: None  # told when an entry turns to failed, or back
         self._asking: dict[ArpEntry, None] = {}
         self._next_at: Nanoseconds | None = None
@@ -91,12 +92,11 @@ class Arp:
 
     # -- from the wire
 
-    def input(self, frame: Frame, data: bytes, _cast: int) -> None:
+    def input(self, _frame: Frame, iface: Interface, data: bytes, _cast: int) -> None:
         """Take an ARP packet, in the order of RFC 826 "Packet Reception"."""
         counters = self.core.counters
-        iface = frame.iface
         reason = arp_packet(data, HEADER, len(data) - HEADER)
-        if reason or iface is None:
+        if reason:
             counters["arp.drop." + reason] += 1
             return
         _, _, _, _, op, sha, spa, _, tpa = self._decode(data, HEADER)
@@ -107,7 +107,7 @@ class Arp:
             counters["arp.drop.sender_mac"] += 1
             return
         counters["arp.in.request" if op == REQUEST else "arp.in.reply"] += 1
-        if self.conflict(iface, spa if spa != ANY4 else tpa, sha) and spa != ANY4:
+        if self.conflict(iface, spa, sha, tpa):
             return
         ours = self.owns(iface, tpa)
         if spa == ANY4:  # RFC 5227 section 2.1.1: a probe; it is answered and teaches nothing

@@ -24,8 +24,8 @@ HEADER = 14
 
 _ODD_TYPES = {TYPE_VLAN: "vlan", TYPE_QINQ: "vlan"}
 
-Handler = Callable[[Frame, bytes, int], None]
-"""Takes the frame, its octets (the payload starts at 14) and the cast of the link address."""
+Handler = Callable[[Frame, Interface, bytes, int], None]
+"""Takes the frame, where it came in, its octets (the payload starts at 14), the link address's cast."""
 
 
 def multicast_mac(group: Address) -> Mac:
@@ -81,7 +81,7 @@ class Ethernet:
         if handler is None:
             self._drop_unknown(kind)
             return
-        handler(frame, data, cast)
+        handler(frame, iface, data, cast)
 
     def _drop_unknown(self, kind: int) -> None:
         # RFC 1122 section 2.3.3: a host may leave IEEE 802 encapsulation (a length there) alone

@@ -69,8 +69,8 @@ class Paths:
 
     # -- addresses
 
-    def add_address(self, iface: Interface, address: Address, length: int) -> InterfaceAddress:
-        """Give an interface an address and the route to its network. ConfigError if it cannot be."""
+    def check_address(self, iface: Interface, address: Address, length: int) -> InterfaceAddress:
+        """What an interface's new address would be. Raises ConfigError if it cannot have it."""
         prefix = Prefix.of(address, length)
         text = f"{ip_text(address)}/{length}"
         if is_multicast(address) or address[0] in (0, *range(240, 256)) or address == prefix.broadcast:
@@ -79,9 +79,14 @@ class Paths:
             raise ConfigError(f"{text} does not belong on {iface.name}: 127.0.0.0/8 is the loopback's alone")
         if any(entry.address == address for other in self.interfaces for entry in other.addresses):
             raise ConfigError(f"{ip_text(address)} is in use on this stack already")
-        entry = InterfaceAddress(address, prefix)
+        return InterfaceAddress(address, prefix)
+
+    def add_address(self, iface: Interface, address: Address, length: int) -> InterfaceAddress:
+        """Give an interface an address and the route to its network. ConfigError if it cannot be."""
+        entry = self.check_address(iface, address, length)
         iface.addresses.append(entry)
-        if not any(r.iface is iface and r.kind == CONNECTED and r.prefix == prefix for r in self.table):
+        prefix = entry.prefix
+        if sum(other.prefix == prefix for other in iface.addresses) == 1:
             self.table.add(prefix, iface, kind=CONNECTED, src=address)
         self._rebuild()
         return entry
@@ -132,6 +137,11 @@ class Paths:
     def owns(self, iface: Interface, address: Address) -> bool:
         """Whether `address` is one of this very interface's (ARP answers for no other)."""
         return any(entry.address == address for entry in iface.addresses)
+
+    def address_on(self, iface: Interface) -> Address:
+        """What an interface of ours is called in a recorded route."""
+        first = next((a.address for other in self.interfaces[1:] for a in other.addresses), LOCALHOST4)
+        return iface.primary() or first
 
     # -- routes
 
@@ -206,9 +216,8 @@ class Paths:
         if entry is not None and entry.src is not None:
             return entry.src
         source = iface.source_for(hop)
-        if source is None:
-            for other in self.interfaces[1:]:
-                source = source or other.primary()
+        if source is None:  # an interface without a number speaks with another's (RFC 1812 section 2.2.7)
+            source = next((a.address for other in self.interfaces[1:] for a in other.addresses), None)
         if source is None:
             if cast == CAST_BROADCAST:
                 return ANY4  # a host that looks for its address (RFC 1122 section 3.2.1.3 (a))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from scapystack.base.addr import MAC_NONE, Prefix, interface_address, ip, ip_text
+from scapystack.base.addr import MAC_NONE, Prefix, interface_address, ip, ip_text, is_multicast
 from scapystack.base.addr import mac as parse_mac
 from scapystack.base.codec import Codec
 from scapystack.base.config import StackConfig
@@ -24,6 +24,7 @@ from scapystack.base.rng import Rng
 from scapystack.base.types import Address, Mac, Nanoseconds
 from scapystack.codec import make_codec
 from scapystack.hooks import Hooks
+from scapystack.layers.acd import ConflictGuard
 from scapystack.layers.arp import Arp
 from scapystack.layers.ethernet import TYPE_ARP, TYPE_IPV4, Ethernet
 from scapystack.layers.icmp import Icmp
@@ -34,6 +35,7 @@ from scapystack.layers.udp import Udp
 
 _LOOPBACK_ROUNDS = 32
 _LOOPBACK_MTU = 65_536
+_ALL_HOSTS = b"\xe0\0\0\1"
 
 
 class NetStack:
@@ -59,8 +61,10 @@ class NetStack:
         self.tcp = Tcp(core, self.ipv4)
         self.raw = self.ipv4.raw
         self.routes = self.ipv4.routes
+        self.acd = ConflictGuard(core, self.arp, self.ipv4.paths.add_address)
         self._wire()
         self._next_index = 0
+        self._members: dict[tuple[int, Address], int] = {}
         lo = self.add_interface("lo", MAC_NONE, _LOOPBACK_MTU)
         self.add_address(lo, "127.0.0.1/8")
 
@@ -68,6 +72,9 @@ class NetStack:
         self.ethernet.handlers[TYPE_IPV4] = self.ipv4.input
         self.ethernet.handlers[TYPE_ARP] = self.arp.input
         self.arp.owns = self.ipv4.paths.owns
+        self.arp.conflict = self.acd.seen
+        self.arp.unreachable = self.ipv4.unreachable
+        self.arp.failures = self.routes.touch
         self.udp.icmp = self.icmp
         self.ipv4.register(PROTO_ICMP, self.icmp)
         self.ipv4.register(PROTO_UDP, self.udp)
@@ -83,7 +90,8 @@ class NetStack:
     def receive(self, frame: Frame, now: Nanoseconds) -> None:
         """Take one frame from the link of `frame.iface`. Never sends, never raises on bad octets."""
         core = self.core
-        core.now = max(core.now, now)
+        if now > core.now:  # noqa: PLR1730 - half the cost of max()
+            core.now = now
         frame.at = core.now
         if self.taps:
             self._tap("rx", frame)
@@ -98,8 +106,11 @@ class NetStack:
         core = self.core
         core.now = max(core.now, now)
         core.timers.expire(core.now)
+        ip = self.ipv4
+        if ip.local_errors:
+            ip.report_local_errors()
         self.tcp.flush()
-        looped = self.ipv4.looped
+        looped = ip.looped
         for _ in range(_LOOPBACK_ROUNDS):
             if not looped:
                 break
@@ -153,7 +164,7 @@ class NetStack:
 
     def next_deadline(self) -> Nanoseconds | None:
         """When `poll` is needed next if nothing else happens: absolute (ns), or None for never."""
-        if self.ipv4.looped:
+        if self.ipv4.looped or self.ipv4.local_errors:
             return self.core.now
         return self.core.timers.next_deadline()
 
@@ -172,6 +183,8 @@ class NetStack:
         iface = Interface(name, address, mtu, gso_max, self._next_index, loopback)
         self._next_index += 1
         self.interfaces.append(iface)
+        if not loopback:
+            self.join_group(iface, _ALL_HOSTS)  # RFC 1112 section 7.2
         return iface
 
     def remove_interface(self, iface: Interface) -> None:
@@ -179,18 +192,53 @@ class NetStack:
         if iface.loopback or iface not in self.interfaces:
             raise ConfigError(f"{iface.name} cannot be removed")
         iface.up = False
+        self.acd.withdraw_all(iface)
         self.ipv4.paths.remove_interface(iface)
         self.arp.flush(iface)
         self.interfaces.remove(iface)
 
     def add_address(self, iface: Interface, address: str | tuple[Address, int]) -> InterfaceAddress:
-        """Give an interface an address (`10.0.0.1/24`) and the connected route. Raises ConfigError."""
+        """Give an interface an address (`10.0.0.1/24`) and the connected route. Raises ConfigError.
+
+        With `config.arp.probe` the address is probed for first (RFC 5227), and in use only when
+        nobody answered, some seconds later.
+        """
         packed, length = interface_address(address) if isinstance(address, str) else address
+        entry = self.ipv4.paths.check_address(iface, packed, length)
+        if self.config.arp.probe and not iface.loopback:
+            self.acd.claim(iface, packed, length)
+            return entry
         return self.ipv4.paths.add_address(iface, packed, length)
 
     def remove_address(self, iface: Interface, address: str | Address) -> None:
         """Take an address away. Raises ConfigError if the interface does not have it."""
-        self.ipv4.paths.remove_address(iface, ip(address.partition("/")[0] if isinstance(address, str) else address))
+        packed = ip(address.partition("/")[0] if isinstance(address, str) else address)
+        if not self.acd.withdraw(iface, packed) or self.ipv4.paths.owns(iface, packed):
+            self.ipv4.paths.remove_address(iface, packed)
+
+    def join_group(self, iface: Interface, group: str | Address) -> None:
+        """Receive what is sent to a multicast group; counted, one `leave_group` undoes one. ConfigError."""
+        packed = ip(group)
+        if len(packed) != 4 or not is_multicast(packed):
+            raise ConfigError(f"{ip_text(packed)} is not a multicast group (224.0.0.0 to 239.255.255.255)")
+        members = self._members.get((iface.index, packed), 0)
+        self._members[(iface.index, packed)] = members + 1
+        if not members:
+            iface.multicast_groups.add(packed)
+            self.ethernet.listen(iface, packed)
+
+    def leave_group(self, iface: Interface, group: str | Address) -> None:
+        """Undo one `join_group`. Raises ConfigError if there was none."""
+        packed = ip(group)
+        members = self._members.get((iface.index, packed), 0)
+        if not members:
+            raise ConfigError(f"{iface.name} is not a member of {ip_text(packed)}")
+        if members > 1:
+            self._members[(iface.index, packed)] = members - 1
+            return
+        del self._members[(iface.index, packed)]
+        iface.multicast_groups.discard(packed)
+        self.ethernet.unlisten(iface, packed)
 
     def add_route(
         self,
