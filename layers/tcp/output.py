@@ -269,17 +269,16 @@ def window_opened(c: Tcb) -> bool:
 
 def emit(c: Tcb, seq: int, flags: int, payload: tuple[Buffer, ...] = (), length: int = 0) -> None:
     """Send a segment that carries an ACK of all that was received; notes that no other is due."""
-    if c.ooo and c.sack_ok:
-        timestamps = (c.ts_now(), c.ts_recent) if c.ts_ok else None
-        options = encode(timestamps, c.ooo.blocks(4))
-    elif c.ts_ok:
-        options = encode_timestamps(c.ts_now(), c.ts_recent)
-    else:
-        options = b""
+    options = encode_timestamps(c.ts_now(), c.ts_recent) if c.ts_ok else b""
+    if not c.ooo or not length:
+        c.ack_now = False
+        c.acks_due = 0
+        if c.ooo and c.sack_ok:
+            options = encode((c.ts_now(), c.ts_recent) if c.ts_ok else None, c.ooo.blocks(4))
+    # else a full segment has no room for SACK blocks (MUST-16), and an ACK with text is no duplicate
+    # to the peer (RFC 5681 section 2): the ACK that a gap asks for leaves by itself behind the text
     window = window_field(c)
     c.last_ack_sent = c.rcv_nxt
-    c.ack_now = False
-    c.acks_due = 0
     c.ack_bytes = 0
     c.delack_at = NEVER
     transmit(c, seq, flags, window, options, payload, length)
