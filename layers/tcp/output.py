@@ -61,18 +61,18 @@ def send_new(c: Tcb, force: bool = False) -> None:
         flags = ACK
         if n == avail:
             flags |= PSH  # MUST-61: on the last of what is buffered
-            if c.fin_queued:
-                flags |= FIN
+            if c.fin_queued and sent + n < c.snd_wnd:
+                flags |= FIN  # it takes a sequence number, so the window must have room for it too
                 c.fin_sent = True
         _emit_new(c, flags, sent, n)
         sent += n
         avail -= n
         usable -= n
     c.cwnd_limited = avail > 0 and cwnd - sent < mss
-    if avail == 0 and c.fin_queued and not c.fin_sent:
+    if avail == 0 and c.fin_queued and not c.fin_sent and sent < c.snd_wnd:
         c.fin_sent = True
         _emit_new(c, ACK | FIN, sent, 0)
-    elif avail > 0 and sent == 0 and c.persist_at == NEVER:
+    elif sent == 0 and c.persist_at == NEVER and not c.fin_sent:
         _arm_persist(c)
 
 
@@ -189,8 +189,14 @@ def probe_window(c: Tcb) -> None:
 def send_ack(c: Tcb) -> None:
     """One ACK; to a peer without SACK one for each segment that came out of order (RFC 5681 section 3.2)."""
     due = 1 if c.sack_ok else max(1, c.acks_due)
+    seq = c.snd_nxt
+    edge = (c.snd_una + c.snd_wnd) & MASK
+    if seq_gt(seq, edge):
+        # a probe, or what a shrunken window left outside: an ACK that stands there is not acceptable, and
+        # two such ends would answer each other's for ever
+        seq = edge
     for _ in range(due):
-        emit(c, c.snd_nxt, ACK)
+        emit(c, seq, ACK)
 
 
 def send_syn(c: Tcb) -> None:

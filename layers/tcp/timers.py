@@ -92,7 +92,7 @@ def _resend_syn(c: Tcb) -> None:
 
 def _persist(c: Tcb, now: Nanoseconds) -> None:
     """The window is closed, or too small to be worth it, or the application corked: probe or push."""
-    if not c.sendbuf and not (c.fin_queued and c.snd_una != c.snd_nxt):
+    if c.snd_una == c.snd_nxt and not c.sendbuf and (c.fin_sent or not c.fin_queued):
         return
     if c.snd_wnd > c.flight:
         send_new(c, force=True)  # RFC 9293 section 3.8.6.2.1: the override timeout
