@@ -100,7 +100,7 @@ def _acceptable(c: Tcb, seg: Segment) -> bool:
             if c.state == TIME_WAIT and seg.flags & FIN:
                 c.wait_at = c.core.now + 2 * c.config.msl_ms * MILLISECOND  # the peer lost our ACK: again 2 MSL
                 c.arm(c.wait_at)
-            _answer(c)
+            _answer_unacceptable(c, seg)
             return False
         seg.payload = seg.payload[behind:]
         seg.seq = nxt
@@ -116,7 +116,7 @@ def _acceptable(c: Tcb, seg: Segment) -> bool:
         good = ahead < wnd
     if not good:
         c.core.counters["tcp.drop.outside_window"] += 1
-        _answer(c)
+        _answer_unacceptable(c, seg)
         return False
     if ahead + length > wnd:
         seg.payload = seg.payload[: wnd - ahead]
@@ -125,6 +125,16 @@ def _acceptable(c: Tcb, seg: Segment) -> bool:
         c.mark_dirty()
         c.core.counters["tcp.trimmed"] += 1
     return True
+
+
+def _answer_unacceptable(c: Tcb, seg: Segment) -> None:
+    """RFC 9293 section 3.10.7.4: an ACK in reply. To a bare ACK only so many a second: two ends that find
+    each other's ACKs unacceptable (somebody injected text into both) would never stop.
+    """
+    if seg.length:
+        _answer(c)
+    else:
+        c.tcp.challenge(c)
 
 
 def _answer(c: Tcb) -> None:
