@@ -83,7 +83,8 @@ class CompiledLayers:
     def encode_dict(self, values: Mapping[str, Any]) -> bytes:
         """The reverse of `decode_dict`, from any value that Scapy takes; the rest are the layers' defaults.
 
-        What Scapy would compute while it builds a packet (lengths, checksums) is 0 unless given.
+        What Scapy would compute or look up as it builds a packet (lengths, checksums, the addresses
+        of routes) is 0 unless given.
         Raises ConfigError for a name that is not there.
         """
         unknown = values.keys() - self._parts.keys()

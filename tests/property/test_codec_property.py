@@ -1,0 +1,285 @@
+"""Compiled equals Scapy: on any octets, any values, any layer made of Scapy's fields, and on frames
+that were generated whole and then mutated. The guard stands before both and never raises."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scapy import fields as sf
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP, IPOption_RR
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import ARP, Dot1Q, Ether
+from scapy.packet import Packet
+from scapy.utils import checksum as scapy_checksum
+
+from scapystack.base.checksum import checksum, finish, partial_sum, pseudo_sum
+from scapystack.base.guard import arp_packet, icmp_header, ipv4_header, tcp_header, udp_header
+from scapystack.codec import BadFrame, TcpCodec, TcpFrame, compile_layers, make_codec
+from scapystack.codec.modes import scapy_pair
+from tests.harness.scapy_layers import Mixed
+
+PAIRS = {layer: (compile_layers(layer), *scapy_pair(layer)) for layer in (Ether, ARP, IP, IPv6, ICMP, UDP, TCP, Mixed)}
+PARANOID = make_codec("paranoid")
+TCP_CODEC = TcpCodec()
+ARP_KIND = b"\0\1\x08\0\6\4"
+
+layers = st.sampled_from(list(PAIRS))
+mac = st.binary(min_size=6, max_size=6)
+ip4 = st.binary(min_size=4, max_size=4)
+u3, u4, u8, u9, u13, u16, u32 = (st.integers(0, (1 << bits) - 1) for bits in (3, 4, 8, 9, 13, 16, 32))
+
+
+@given(layers, st.data(), st.integers(0, 3))
+def test_decode_any_octets_equals_scapy_and_encodes_back(layer, data, offset):
+    compiled, scapy_decode, scapy_encode = PAIRS[layer]
+    octets = data.draw(st.binary(min_size=compiled.size, max_size=compiled.size))
+    if layer is ARP:
+        octets = ARP_KIND + octets[6:]
+    if layer is Mixed:  # the one float: not every NaN survives a trip through Python's float, in Scapy either
+        at = compiled.offsets["real"]
+        octets = octets[:at] + b"\x3f\x80" + octets[at + 2 :]
+    buffer = bytes(offset) + octets + b"behind"
+    values = compiled.decode(buffer, offset)
+    if layer is not Mixed:  # its LEMACField and CharEnumField have machine values of their own, tested below
+        assert values == scapy_decode(buffer, offset)
+        assert scapy_encode(*values) == octets
+    assert compiled.encode(*values) == octets
+
+
+@given(st.data())
+def test_decode_dict_any_octets_equals_scapys_packet(data):
+    layer = data.draw(st.sampled_from([Ether, IP, IPv6, UDP, TCP, Mixed]))
+    compiled = PAIRS[layer][0]
+    octets = bytearray(data.draw(st.binary(min_size=compiled.size, max_size=compiled.size)))
+    if layer is Mixed:
+        at = compiled.offsets["real"]
+        octets[at : at + 2] = b"\x3f\x80"
+        octets[compiled.offsets["letter"]] &= 0x7F
+    packet = layer()
+    packet.do_dissect(bytes(octets))
+    got = compiled.decode_dict(octets)
+    assert got == {f"{layer.__name__}.{name}": packet.fields[name] for name in compiled.fields[layer.__name__]}
+    assert compiled.encode_dict(got) == octets
+
+
+aligned = st.one_of(
+    st.sampled_from(
+        [sf.ByteField, sf.SignedByteField, sf.ShortField, sf.LEShortField, sf.XIntField, sf.LEIntField, sf.LongField,
+         sf.SignedIntField, sf.LESignedShortField, sf.LELongField, sf.ThreeBytesField, sf.LEThreeBytesField]
+    ).map(lambda make: lambda name: [make(name, 0)]),
+    st.integers(1, 9).map(lambda n: lambda name: [sf.StrFixedLenField(name, b"", n)]),
+    st.integers(1, 9).map(lambda n: lambda name: [sf.NBytesField(name, 0, n)]),
+    st.sampled_from([sf.IPField, sf.MACField, sf.IP6Field]).map(
+        lambda make: lambda name: [make(name, {"IPField": "0.0.0.0", "IP6Field": "::"}.get(make.__name__))]
+    ),
+)  # fmt: skip
+
+
+@st.composite
+def bit_group(draw):
+    """Bit fields that fill 1 to 9 octets, little-endian or not."""
+    octets = draw(st.integers(1, 9))
+    cuts = sorted(draw(st.sets(st.integers(1, octets * 8 - 1), max_size=4)))
+    # a cut at an octet's edge ends a big-endian group; a little-endian one must stay whole
+    little = draw(st.booleans()) and not any(cut % 8 == 0 for cut in cuts)
+    widths = [b - a for a, b in zip([0, *cuts], [*cuts, octets * 8], strict=True)]
+
+    def make(name):
+        made = []
+        for i, width in enumerate(widths):
+            ends = {}
+            if little:
+                ends = {"tot_size": -octets if i == 0 else 0, "end_tot_size": -octets if i == len(widths) - 1 else 0}
+            made.append(sf.BitField(f"{name}_{i}", 0, width, **ends))
+        return made
+
+    return make
+
+
+@st.composite
+def layer_classes(draw):
+    """A Scapy layer that nobody wrote; the underscore keeps it out of conf.layers."""
+    makers = draw(st.lists(aligned | bit_group(), min_size=1, max_size=8))
+    fields = [field for i, make in enumerate(makers) for field in make(f"f{i}")]
+    return type(Packet)("_Drawn", (Packet,), {"fields_desc": fields})
+
+
+@settings(max_examples=150)
+@given(layer_classes(), st.data())
+def test_any_layer_made_of_scapys_fields_compiles_to_what_scapy_does(layer, data):
+    compiled = compile_layers(layer)
+    assert compiled.stopped == ""
+    octets = data.draw(st.binary(min_size=compiled.size, max_size=compiled.size))
+    packet = layer(octets)
+    assert not packet.payload, "Scapy read the same number of octets"
+    assert compiled.decode_dict(octets) == {f"_Drawn.{name}": value for name, value in packet.fields.items()}
+    assert compiled.encode(*compiled.decode(octets)) == octets
+    packet.raw_packet_cache = None
+    assert compiled.encode_dict(compiled.decode_dict(octets)) == packet.self_build() == octets
+
+
+option = st.one_of(
+    st.just(("NOP", None)),
+    st.tuples(st.just("MSS"), u16),
+    st.tuples(st.just("WScale"), u8),
+    st.just(("SAckOK", b"")),
+    st.tuples(st.just("Timestamp"), st.tuples(u32, u32)),
+    st.integers(1, 3).flatmap(
+        lambda n: st.tuples(st.just("SAck"), st.lists(u32, min_size=2 * n, max_size=2 * n).map(tuple))
+    ),
+    st.tuples(st.integers(35, 255), st.binary(max_size=6)),
+)
+
+
+def octets_of(options):
+    return len(TCP().get_field("options").i2m(None, options))
+
+
+options_lists = st.lists(option, max_size=6).filter(lambda options: octets_of(options) <= 40)
+ip_options = st.sampled_from([[], [], [IPOption_NOP()] * 4, [IPOption_RR(length=11, routers=["1.2.3.4"] * 2)]])
+
+
+@st.composite
+def frames(draw):
+    """A sound frame of any kind the stack speaks, as Scapy builds it."""
+    address = ip4.map(lambda octets: ".".join(map(str, octets)))
+    ether = Ether(dst=draw(mac), src=draw(mac))
+    kind = draw(st.sampled_from(["tcp", "tcp", "tcp", "udp", "icmp", "arp", "vlan"]))
+    if kind == "arp":
+        return bytes(
+            ether / ARP(op=draw(u16), hwsrc=draw(mac), psrc=draw(address), hwdst=draw(mac), pdst=draw(address))
+        )
+    ip = IP(src=draw(address), dst=draw(address), tos=draw(u8), id=draw(u16), ttl=draw(u8), options=draw(ip_options))
+    payload = draw(st.binary(max_size=40))
+    if kind == "tcp":
+        above = TCP(sport=draw(u16), dport=draw(u16), seq=draw(u32), ack=draw(u32), reserved=draw(u3), flags=draw(u9),
+                    window=draw(u16), urgptr=draw(u16), options=draw(options_lists))  # fmt: skip
+    elif kind == "icmp":
+        above = ICMP(type=draw(u8), code=draw(u8))
+    else:
+        above = UDP(sport=draw(u16), dport=draw(u16))
+    if kind == "vlan":
+        ether = ether / Dot1Q(vlan=draw(st.integers(0, 4095)))
+    return bytes(ether / ip / above / payload)
+
+
+@st.composite
+def mutated(draw):
+    """A frame with octets changed, cut off, or added; sometimes with its IPv4 checksum made right again."""
+    data = bytearray(draw(frames()))
+    for _ in range(draw(st.integers(0, 3))):
+        data[draw(st.integers(0, len(data) - 1))] = draw(u8)
+    if draw(st.booleans()):
+        # so that the guard lets more through than what was left alone
+        end = 14 + (data[14] & 15) * 4
+        data[24:26] = b"\0\0"
+        data[24:26] = checksum(data[14:end]).to_bytes(2, "big")
+    cut = draw(st.integers(0, 20))
+    return bytes(data[: len(data) - cut] if cut > 15 else data) + draw(st.binary(max_size=4))
+
+
+@settings(max_examples=300)
+@given(mutated())
+def test_walk_of_a_mutated_frame_paranoid_finds_no_difference(data):
+    """Guard, then decode, as the layers do: what the guard passes both sides read alike."""
+    if len(data) < 14:
+        return
+    _, _, kind = PARANOID.decode_ethernet(data, 0)
+    if kind == 0x0806 and not arp_packet(data, 14, len(data) - 14):
+        fields = PARANOID.decode_arp(data, 14)
+        assert PARANOID.encode_arp(*fields) == data[14:42]
+    if kind != 0x0800 or ipv4_header(data, 14, len(data) - 14):
+        return
+    fields = PARANOID.decode_ipv4(data, 14)
+    assert PARANOID.encode_ipv4(*fields) == data[14:34]
+    _, ihl, _, total, _, _, _, _, proto, _, src, dst = fields
+    assert (fields[0], ihl >= 5, ihl * 4 <= total <= len(data) - 14) == (4, True, True)
+    above = memoryview(data)[14 + ihl * 4 : 14 + total]
+    if proto == 6 and not tcp_header(above, src, dst, False):
+        dataofs = PARANOID.decode_tcp(above, 0)[4]
+        assert 20 <= dataofs * 4 <= len(above)
+    if proto == 17 and not udp_header(above, src, dst, False):
+        assert 8 <= PARANOID.decode_udp(above, 0)[2] <= len(above)
+    if proto == 1 and not icmp_header(above, False):
+        PARANOID.decode_icmp(above, 0)
+
+
+def is_sound(data):
+    """An oracle of its own: plain octets, and Scapy's checksum over what the lengths cover."""
+    if len(data) < 34 or data[12:14] != b"\x08\0" or data[14] >> 4 != 4:
+        return False
+    l4 = 14 + (data[14] & 15) * 4
+    end = 14 + int.from_bytes(data[16:18], "big")
+    if not 34 <= l4 <= end <= len(data) or scapy_checksum(data[14:l4]) or data[23] != 6:
+        return False
+    if int.from_bytes(data[20:22], "big") & 0x3FFF or end - l4 < 20:
+        return False
+    behind = l4 + (data[l4 + 12] >> 4) * 4
+    pseudo = data[26:34] + b"\0\x06" + (end - l4).to_bytes(2, "big")
+    if not l4 + 20 <= behind <= end or scapy_checksum(pseudo + data[l4:end]):
+        return False
+    at = l4 + 20
+    while at < behind and data[at]:
+        if data[at] == 1:
+            at += 1
+            continue
+        if at + 1 == behind or data[at + 1] < 2:
+            return False
+        at += data[at + 1]
+    return at <= behind
+
+
+@settings(max_examples=300)
+@given(mutated())
+def test_dissect_mutated_frame_is_refused_or_equals_scapy(data):
+    try:
+        frame = TCP_CODEC.dissect(data)
+    except BadFrame:
+        assert not is_sound(data)
+        return
+    assert is_sound(data)
+    packet = Ether(data)
+    tcp = packet[TCP]
+    assert (frame.tcp_seq, frame.tcp_ack, frame.tcp_flags) == (tcp.seq, tcp.ack, int(tcp.flags))
+    assert (frame.tcp_sport, frame.tcp_window, frame.tcp_chksum) == (tcp.sport, tcp.window, tcp.chksum)
+    assert (frame.ip_len, frame.ip_ttl, frame.ip_id, frame.ip_frag) == (packet.len, packet.ttl, packet[IP].id, 0)
+    assert repr(frame.tcp_options) == repr(tcp.options)
+    end = 14 + packet[IP].len
+    assert frame.payload == data[end - len(frame.payload) : end]
+    assert frame.payload == bytes(tcp.payload)[: len(frame.payload)]
+
+
+@given(st.binary(max_size=60), st.integers(0, 20), ip4, ip4)
+def test_guard_never_raises(data, offset, src, dst):
+    view = memoryview(bytes(offset) + data)
+    arp_packet(view, offset, len(data))
+    ipv4_header(view, offset, len(data))
+    for judge in (tcp_header, udp_header):
+        judge(view[offset:], src, dst)
+    icmp_header(view[offset:])
+
+
+tcp_frames = st.builds(
+    lambda **fields: TcpFrame(**fields),
+    ether_dst=mac, ether_src=mac, ip_tos=u8, ip_id=u16, ip_flags=u3, ip_frag=u13, ip_ttl=u8, ip_src=ip4, ip_dst=ip4,
+    tcp_sport=u16, tcp_dport=u16, tcp_seq=u32, tcp_ack=u32, tcp_reserved=u3, tcp_flags=u9, tcp_window=u16,
+    tcp_urgptr=u16, tcp_options=options_lists,
+    payload=st.binary(max_size=40) | st.integers(1000, 2000).map(lambda n: b"\xa5" * n),
+)  # fmt: skip
+
+
+@given(tcp_frames)
+def test_build_any_frame_equals_scapy(frame):
+    packet = Ether(dst=frame.ether_dst, src=frame.ether_src) / IP(
+        tos=frame.ip_tos, id=frame.ip_id, flags=frame.ip_flags, frag=frame.ip_frag, ttl=frame.ip_ttl, proto=6,
+        src=".".join(map(str, frame.ip_src)), dst=".".join(map(str, frame.ip_dst)),
+    ) / TCP(
+        sport=frame.tcp_sport, dport=frame.tcp_dport, seq=frame.tcp_seq, ack=frame.tcp_ack, reserved=frame.tcp_reserved,
+        flags=frame.tcp_flags, window=frame.tcp_window, urgptr=frame.tcp_urgptr, options=frame.tcp_options,
+    ) / frame.payload  # fmt: skip
+    data = TCP_CODEC.build(frame)
+    assert data == bytes(packet)
+    total = partial_sum(data[34:]) + pseudo_sum(frame.ip_src, frame.ip_dst, 6, len(data) - 34)
+    assert finish(total) == 0
+    if not frame.ip_flags & 1 and not frame.ip_frag:
+        again = TCP_CODEC.dissect(data)
+        assert again.tcp_options == Ether(data)[TCP].options
+        assert TCP_CODEC.build(again) == data
