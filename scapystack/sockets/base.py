@@ -1,0 +1,426 @@
+"""`Socket`: what stream, datagram and raw sockets have in common: time-outs, blocking, descriptor,
+options, files, closing. Read `channel` first; `stream` and `datagram` are the two kinds.
+
+Every call runs under the driver's lock through `driver.entered()`, which on the way out sends what
+the call produced from the calling thread. A call that has to wait registers a waiter, leaves, sleeps
+without the lock, and tries again.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+import sys
+import threading
+import time
+import warnings
+from _thread import LockType
+from collections.abc import Callable, Iterable
+from errno import EAFNOSUPPORT, EAGAIN, EBADF, ENOTCONN, EOPNOTSUPP
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast
+from weakref import WeakSet
+
+from scapystack.base.addr import ANY4
+from scapystack.base.errors import os_error
+from scapystack.base.types import Address, Buffer
+from scapystack.sockets import options as socket_options
+from scapystack.sockets.address import InetAddress, text_address
+from scapystack.sockets.channel import Channel
+from scapystack.sockets.constants import AF_INET, MSG_DONTWAIT, AddressFamily, SocketKind
+from scapystack.sockets.pollable import PollFd
+
+if TYPE_CHECKING:
+    from scapystack.runtime.driver import Driver
+
+T = TypeVar("T")
+
+
+class Socket:
+    """A socket of our stack with the face of `socket.socket`.
+
+    Calls raise the standard exceptions with their errno: BlockingIOError, ConnectionRefusedError,
+    ConnectionResetError, BrokenPipeError, TimeoutError (`settimeout`), OSError. Sockets may be used
+    by several threads at once; closing one wakes all of them with EBADF.
+    """
+
+    def __init__(self, driver: Driver, siblings: WeakSet[Socket], kind: SocketKind, proto: int) -> None:
+        """Not for applications: they call `Stack.socket`, whose set of open sockets `siblings` is."""
+        self._closed = False
+        self._driver = driver
+        self._net = driver.stack
+        self._siblings = siblings
+        self._kind = kind
+        self._proto = proto
+        self._timeout: float | None = socket.getdefaulttimeout()
+        self._channel = Channel()
+        self._io_refs = 0
+        self._close_wanted = False
+        self._local: tuple[Address, int] | None = None  # what bind() asked for
+        self._reuse = False
+        self._broadcast = False
+        self._keepalive = False
+        siblings.add(self)
+
+    # -- what it is --------------------------------------------------------------------------------
+
+    @property
+    def family(self) -> AddressFamily:
+        """AF_INET."""
+        return AF_INET
+
+    @property
+    def type(self) -> SocketKind:
+        """SOCK_STREAM, SOCK_DGRAM or SOCK_RAW."""
+        return self._kind
+
+    @property
+    def proto(self) -> int:
+        """The IP protocol number, 0 for the usual one."""
+        return self._proto
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds, None for ever, 0.0 for a socket that does not block."""
+        return self._timeout
+
+    def __repr__(self) -> str:
+        name = f"<scapystack {type(self).__name__}"
+        if self._closed:
+            return f"{name} [closed]>"
+        with self._driver.lock:
+            local, remote = self._names()
+        peer = f" raddr={text_address(*remote)}" if remote else ""
+        return f"{name} laddr={text_address(*local)}{peer}>"
+
+    # -- blocking ----------------------------------------------------------------------------------
+
+    def settimeout(self, value: float | None) -> None:
+        """How long a call may wait, in seconds; None for ever, 0 not at all. Raises ValueError."""
+        if value is not None:
+            value = float(value)
+            if not value >= 0.0:
+                raise ValueError("Timeout value out of range")
+        self._timeout = value
+
+    def gettimeout(self) -> float | None:
+        """As `timeout`."""
+        return self._timeout
+
+    def setblocking(self, flag: bool) -> None:
+        """`settimeout(None)` or `settimeout(0)`."""
+        self._timeout = None if flag else 0.0
+
+    def getblocking(self) -> bool:
+        """Whether calls wait at all."""
+        return self._timeout != 0
+
+    def _deadline(self) -> float | None:
+        timeout = self._timeout
+        return time.monotonic() + timeout if timeout else None
+
+    def _perform(
+        self,
+        attempt: Callable[[], T | None],
+        wait_on: Callable[[Channel], LockType],
+        flags: int = 0,
+        deadline: float | None = None,
+    ) -> T:
+        """Run `attempt` under the lock until it answers something else than None.
+
+        `deadline` (monotonic seconds) is for calls of several steps; None is the socket's time-out
+        from now. Raises BlockingIOError where the call must not wait and TimeoutError when it has
+        waited enough.
+        """
+        while True:
+            with self._driver.entered():
+                if self._closed:
+                    raise os_error(EBADF)
+                channel = self._channel
+                try:
+                    result = attempt()
+                finally:
+                    if channel.poll_fd is not None:
+                        channel.refresh()
+                if result is not None:
+                    return result
+                if self._timeout == 0 or flags & MSG_DONTWAIT:
+                    raise os_error(EAGAIN)
+                waiter = wait_on(channel)
+            if deadline is None:
+                deadline = self._deadline()
+            self._sleep(waiter, deadline)
+
+    def _sleep(self, waiter: LockType, deadline: float | None) -> None:
+        """Wait for `waiter`, without the lock. Raises TimeoutError; any signal's exception passes."""
+        woken = False
+        try:
+            if deadline is None:
+                woken = waiter.acquire()
+            else:
+                left = deadline - time.monotonic()
+                woken = left > 0 and waiter.acquire(timeout=min(left, threading.TIMEOUT_MAX))
+        finally:
+            if not woken:
+                with self._driver.lock:
+                    self._channel.forget(waiter)
+        if not woken:
+            raise TimeoutError("timed out")
+
+    def _at_once(self, act: Callable[[], T]) -> T:
+        """Run `act`, which never waits, under the lock."""
+        with self._driver.entered():
+            if self._closed:
+                raise os_error(EBADF)
+            try:
+                return act()
+            finally:
+                self._channel.refresh()
+
+    # -- descriptor --------------------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """A descriptor for `select`, `poll`, `epoll` and `selectors`; -1 once closed.
+
+        Made at the first call and good for nothing but readiness (see `pollable`). Raises OSError
+        (EMFILE).
+        """
+        if self._closed:
+            return -1
+        with self._driver.lock:
+            channel = self._channel
+            if channel.poll_fd is None:
+                if self._closed:
+                    return -1
+                channel.poll_fd = PollFd()
+                channel.refresh()
+            return channel.poll_fd.fd
+
+    # -- names -------------------------------------------------------------------------------------
+
+    def _names(self) -> tuple[tuple[Address, int], tuple[Address, int] | None]:
+        """Local and remote address as they stand; the remote None where there is none."""
+        endpoint = self._channel.endpoint
+        if endpoint is None:
+            return self._local or (ANY4, 0), None
+        remote = getattr(endpoint, "remote_addr", None)
+        local = (endpoint.local_addr, endpoint.local_port)
+        return local, (remote, endpoint.remote_port) if remote is not None else None
+
+    def getsockname(self) -> InetAddress:
+        """Our address and port, `("0.0.0.0", 0)` before there is one."""
+        return self._at_once(lambda: text_address(*self._names()[0]))
+
+    def getpeername(self) -> InetAddress:
+        """The peer's. Raises OSError (ENOTCONN)."""
+        remote = self._at_once(lambda: self._names()[1])
+        if remote is None:
+            raise os_error(ENOTCONN)
+        return text_address(*remote)
+
+    # -- options -----------------------------------------------------------------------------------
+
+    def getsockopt(self, level: int, optname: int, buflen: int = 0) -> Any:
+        """An option as an int or, with `buflen`, as packed octets. Raises OSError (ENOPROTOOPT)."""
+        return self._at_once(lambda: socket_options.read(self, level, optname, buflen))
+
+    def setsockopt(self, level: int, optname: int, value: int | Buffer | None, optlen: int | None = None) -> None:
+        """Set an option from an int or packed octets. Raises OSError (ENOPROTOOPT, EINVAL)."""
+        if value is None:
+            value = bytes(optlen or 0)
+        self._at_once(lambda: self._set(level, optname, value))
+
+    def _set(self, level: int, optname: int, value: int | Buffer) -> None:
+        socket_options.write(self, level, optname, value)
+        self._channel.on_ready()  # a larger buffer may be what somebody waits for
+
+    def _take_error(self) -> int:
+        """The pending errno, and none from now on (SO_ERROR)."""
+        raise NotImplementedError
+
+    # -- what a kind may lack ----------------------------------------------------------------------
+
+    def _unsupported(self) -> NoReturn:
+        if self._closed:
+            raise os_error(EBADF)
+        raise os_error(EOPNOTSUPP)
+
+    def listen(self, backlog: int = 128) -> None:
+        """Take connections; see `stream`. Raises OSError (EOPNOTSUPP) for the other kinds."""
+        self._unsupported()
+
+    def accept(self) -> tuple[Socket, InetAddress]:
+        """The next connection; see `stream`. Raises OSError (EOPNOTSUPP) for the other kinds."""
+        self._unsupported()
+
+    def bind(self, address: object) -> None:
+        """Take a local address `(host, port)`."""
+        raise NotImplementedError
+
+    def connect(self, address: object) -> None:
+        """Name the peer; a stream socket does the handshake."""
+        raise NotImplementedError
+
+    def connect_ex(self, address: object) -> int:
+        """`connect` that returns the errno (0 for success) instead of raising it."""
+        try:
+            self.connect(address)
+        except TimeoutError as e:
+            return e.errno or EAGAIN  # as the socket module: a time-out of settimeout() has no errno
+        except OSError as e:
+            if e.errno is None or isinstance(e, socket.gaierror):
+                raise
+            return e.errno
+        return 0
+
+    def send(self, data: Buffer, flags: int = 0) -> int:
+        """Send, and say how many octets were taken."""
+        raise NotImplementedError
+
+    def sendall(self, data: Buffer, flags: int = 0) -> None:
+        """Send everything; the time-out is for the whole."""
+        raise NotImplementedError
+
+    def _send_to(self, data: Buffer, flags: int, address: object) -> int:
+        raise NotImplementedError
+
+    def sendto(self, data: Buffer, *args: Any) -> int:
+        """`sendto(data, address)` or `sendto(data, flags, address)`."""
+        if not 1 <= len(args) <= 2:
+            raise TypeError(f"sendto() takes 2 or 3 arguments ({len(args) + 1} given)")
+        return self._send_to(data, args[0] if len(args) == 2 else 0, args[-1])
+
+    def sendmsg(
+        self, buffers: Iterable[Buffer], ancdata: Iterable[object] = (), flags: int = 0, address: object = None
+    ) -> int:
+        """Gather `buffers` and send them. Ancillary data there is none of: ValueError."""
+        if list(ancdata):
+            raise ValueError("no ancillary data can be sent")
+        data = b"".join(buffers)
+        return self.send(data, flags) if address is None else self._send_to(data, flags, address)
+
+    def recvfrom(self, bufsize: int, flags: int = 0) -> tuple[bytes, Any]:
+        """Receive, and say from where (None on a stream)."""
+        raise NotImplementedError
+
+    def recv(self, bufsize: int, flags: int = 0) -> bytes:
+        """Receive at most `bufsize` octets; `b""` at the end of a stream."""
+        return self.recvfrom(bufsize, flags)[0]
+
+    def recvfrom_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+        """As `recvfrom`, into a buffer."""
+        raise NotImplementedError
+
+    def recv_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> int:
+        """As `recv`, into a buffer: at most `nbytes` (0: as many as it holds)."""
+        return self.recvfrom_into(buffer, nbytes, flags)[0]
+
+    def shutdown(self, how: int) -> None:
+        """End one direction or both (SHUT_RD, SHUT_WR, SHUT_RDWR)."""
+        raise NotImplementedError
+
+    # -- files and the end -------------------------------------------------------------------------
+
+    def makefile(
+        self,
+        mode: str = "r",
+        buffering: int | None = None,
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> Any:
+        """A file over the socket, as `socket.makefile` makes it; the socket closes after its files."""
+        if not set(mode) <= {"r", "w", "b"}:
+            raise ValueError(f"invalid mode {mode!r} (only r, w, b allowed)")
+        writing = "w" in mode
+        reading = "r" in mode or not writing
+        raw = socket.SocketIO(cast(socket.socket, self), "rw" if reading and writing else "r" if reading else "w")
+        self._io_refs += 1
+        if buffering is None or buffering < 0:
+            buffering = io.DEFAULT_BUFFER_SIZE
+        if buffering == 0:
+            if "b" not in mode:
+                raise ValueError("unbuffered streams must be binary")
+            return raw
+        buffer: Any
+        if reading and writing:
+            buffer = io.BufferedRWPair(raw, raw, buffering)
+        elif reading:
+            buffer = io.BufferedReader(raw, buffering)
+        else:
+            buffer = io.BufferedWriter(raw, buffering)
+        if "b" in mode:
+            return buffer
+        text = io.TextIOWrapper(buffer, encoding, errors, newline)
+        text.mode = mode  # type: ignore[misc]  # as socket.makefile does
+        return text
+
+    def _decref_socketios(self) -> None:
+        """A file made by `makefile` was closed (called by `socket.SocketIO`)."""
+        if self._io_refs > 0:
+            self._io_refs -= 1
+        if self._close_wanted:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the endpoint, once the files made from the socket are closed too.
+
+        Threads that wait on the socket get EBADF. Never raises for what the peer did.
+        """
+        self._close_wanted = True
+        if self._io_refs == 0 and not self._closed:
+            self._close()
+
+    def close_now(self) -> None:
+        """`close` without waiting for files or for SO_LINGER: the stack itself is being closed."""
+        self._timeout = 0.0
+        self._close()
+
+    def _close(self) -> None:
+        with self._driver.entered():
+            if self._closed:
+                return
+            self._closed = True
+            endpoint = self._channel.endpoint
+            self._channel.close()
+            if endpoint is not None:
+                endpoint.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if not self._closed:
+            self.close()
+
+    def __del__(self) -> None:
+        # may run anywhere, in the middle of the core too: so only ask the driver to do it later
+        if getattr(self, "_closed", True) or sys.is_finalizing():
+            return
+        self._closed = True
+        warnings.warn(f"unclosed scapystack {type(self).__name__}", ResourceWarning, stacklevel=2, source=self)
+        self._driver.call_soon(_Abandon(self._channel))
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
+
+
+class _Abandon:
+    """Closes the channel of a socket that nobody holds any more; runs in the driver's round."""
+
+    __slots__ = ("_channel",)
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def __call__(self) -> None:
+        endpoint = self._channel.endpoint
+        self._channel.close()
+        if endpoint is not None:
+            endpoint.close()
+
+
+def check_family(family: int) -> None:
+    """Raises OSError (EAFNOSUPPORT) for anything but AF_INET."""
+    if family != AF_INET:
+        raise os_error(EAFNOSUPPORT)

@@ -1,0 +1,199 @@
+"""`Stack`: a whole TCP/IP stack that a program holds in its hand: `with Stack(link=...) as stack`.
+
+It puts a `NetStack`, a `Driver`, a thread and links together and makes sockets; each of them stays in
+reach (`net`, `driver`) for whoever wants to look closer. Read `base.Socket` for what sockets promise.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from errno import EAFNOSUPPORT, EINVAL, EPROTONOSUPPORT
+from typing import TYPE_CHECKING, Self
+
+from scapystack.base.errors import os_error
+from scapystack.runtime.driver import Driver
+from scapystack.runtime.thread import StackThread
+from scapystack.sockets import constants as c
+from scapystack.sockets.base import Socket
+from scapystack.sockets.datagram import DatagramSocket, RawSocket
+from scapystack.sockets.ping import Pinger, PingReply
+from scapystack.sockets.stream import StreamSocket
+from scapystack.stack import NetStack
+
+if TYPE_CHECKING:
+    from scapystack.base.codec import Codec
+    from scapystack.base.config import StackConfig
+    from scapystack.base.iface import Interface
+    from scapystack.link.base import Link
+
+_KINDS: dict[int, Callable[[Driver, weakref.WeakSet[Socket], int], Socket]] = {
+    c.SOCK_STREAM: StreamSocket,
+    c.SOCK_DGRAM: DatagramSocket,
+    c.SOCK_RAW: RawSocket,
+}
+_PROTOCOLS: dict[int, Sequence[int]] = {
+    c.SOCK_STREAM: (0, c.IPPROTO_TCP),
+    c.SOCK_DGRAM: (0, c.IPPROTO_UDP),
+    c.SOCK_RAW: range(1, 256),
+}
+_DEFAULT = -1.0
+
+
+class Stack:
+    """A stack, its driver, and (from `start` or `with` on) the thread that runs it.
+
+    `address` (`10.0.0.1/24`) goes to the interface of `link`; without a link there is only the
+    loopback until `attach`. `seed` None takes one from the operating system; with a seed, everything
+    that happens follows from it and from what comes in when. Raises ConfigError.
+    """
+
+    def __init__(
+        self,
+        address: str = "10.0.0.1/24",
+        *,
+        link: Link | None = None,
+        gateway: str | None = None,
+        config: StackConfig | None = None,
+        seed: int | bytes | None = None,
+        codec: str | Codec = "compiled",
+        driver: Driver | None = None,
+    ) -> None:
+        """`driver`: one that exists and that somebody else runs; the stack is then its stack."""
+        self._sockets: weakref.WeakSet[Socket] = weakref.WeakSet()
+        self._thread: StackThread | None = None
+        self._owned = driver is None
+        self._closed = False
+        if driver is None:
+            seed = os.urandom(32) if seed is None else seed
+            driver = Driver(NetStack(config, seed=seed, codec=codec))
+        self.driver = driver
+        self.net = driver.stack
+        try:
+            if link is not None:
+                self.attach(link, address)
+            if gateway is not None:
+                with driver.entered() as net:
+                    net.add_route("default", via=gateway)
+        except BaseException:
+            self.close()
+            raise
+
+    def attach(self, link: Link, *addresses: str) -> Interface:
+        """Join the network at the other end of `link` under `addresses`. Raises ConfigError."""
+        with self.driver.entered() as net:
+            interface = self.driver.attach(link)
+            for address in addresses:
+                net.add_address(interface, address)
+            return interface
+
+    # -- running -----------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Run the stack in a thread of its own; at once if it runs already. Raises RuntimeError when closed."""
+        if self._closed:
+            raise RuntimeError("the stack is closed")
+        if self._owned and self._thread is None:
+            self._thread = StackThread(self.driver)
+            self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Close every socket (blocked calls end with EBADF), stop the thread, close the links."""
+        if self._closed:
+            return
+        self._closed = True
+        for sock in list(self._sockets):
+            sock.close_now()
+        if self._thread is not None:
+            self._thread.stop()
+            self._thread = None
+        if self._owned:
+            self.driver.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    # -- sockets -----------------------------------------------------------------------------------
+
+    def socket(self, family: int = c.AF_INET, type: int = c.SOCK_STREAM, proto: int = 0) -> Socket:
+        """A new socket, as `socket.socket`: SOCK_STREAM, SOCK_DGRAM, or SOCK_RAW with a protocol.
+
+        SOCK_NONBLOCK may be added to the type. Raises OSError: EAFNOSUPPORT, EPROTONOSUPPORT, EINVAL.
+        """
+        if family != c.AF_INET:
+            raise os_error(EAFNOSUPPORT)
+        kind = type & ~(c.SOCK_NONBLOCK | c.SOCK_CLOEXEC)
+        make = _KINDS.get(kind)
+        if make is None:
+            raise os_error(EINVAL)
+        if proto not in _PROTOCOLS[kind]:
+            raise os_error(EPROTONOSUPPORT)
+        made = make(self.driver, self._sockets, proto)
+        if type & c.SOCK_NONBLOCK:
+            made.setblocking(False)
+        return made
+
+    def create_connection(
+        self,
+        address: tuple[str, int],
+        timeout: float | None = _DEFAULT,
+        source_address: tuple[str, int] | None = None,
+    ) -> Socket:
+        """Connect to `(host, port)`, as `socket.create_connection`.
+
+        `timeout` (seconds, None: none; left out: the default of the `socket` module) is for the
+        connecting and stays on the socket. Raises OSError and TimeoutError.
+        """
+        sock = self.socket(c.AF_INET, c.SOCK_STREAM)
+        try:
+            if timeout != _DEFAULT:
+                sock.settimeout(timeout)
+            if source_address is not None:
+                sock.bind(source_address)
+            sock.connect(address)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def create_server(
+        self,
+        address: tuple[str, int],
+        *,
+        family: int = c.AF_INET,
+        backlog: int | None = None,
+        reuse_port: bool = False,
+        dualstack_ipv6: bool = False,
+    ) -> Socket:
+        """A listening socket on `(host, port)`, as `socket.create_server`, with SO_REUSEADDR set.
+
+        Raises OSError (EADDRINUSE, EADDRNOTAVAIL) and ValueError for what there is not:
+        `reuse_port`, `dualstack_ipv6`.
+        """
+        if reuse_port or dualstack_ipv6:
+            raise ValueError("neither SO_REUSEPORT nor dual-stack sockets are supported")
+        sock = self.socket(family, c.SOCK_STREAM)
+        try:
+            sock.setsockopt(c.SOL_SOCKET, c.SO_REUSEADDR, 1)
+            sock.bind(address)
+            sock.listen() if backlog is None else sock.listen(backlog)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    # -- asking around -----------------------------------------------------------------------------
+
+    def pinger(self) -> Pinger:
+        """A `Pinger` for several echo requests under one identifier."""
+        return Pinger(self.driver)
+
+    def ping(self, host: str, *, size: int = 56, timeout: float = 1.0, ttl: int = 0, df: bool = False) -> PingReply:
+        """One ICMP echo with `size` octets; the answer. Raises TimeoutError and OSError as `Pinger.ping`."""
+        with self.pinger() as pinger:
+            return pinger.ping(host, 1, bytes(i & 0xFF for i in range(size)), timeout=timeout, ttl=ttl, df=df)

@@ -1,0 +1,542 @@
+"""Stream sockets without waiting: every call, state and error, in virtual time over the loopback."""
+
+import errno
+import gc
+import select
+import socket
+import struct
+
+import pytest
+
+from scapystack.base.config import StackConfig
+from scapystack.layers.tcp import state as st
+
+
+def levels(sock):
+    readable, writable, _ = select.select([sock], [sock], [], 0)
+    return bool(readable), bool(writable)
+
+
+def errno_of(call, *args):
+    with pytest.raises(OSError) as caught:  # noqa: PT011  # the errno is what is compared
+        call(*args)
+    return caught.value.errno
+
+
+# -- opening -------------------------------------------------------------------------------------------
+
+
+def test_connect_accept_both_ends_know_both_names(still):
+    server = still.stack.create_server(("127.0.0.1", 0))
+    client = still.tcp()
+    client.connect(server.getsockname())
+    accepted, address = server.accept()
+    assert address == client.getsockname() == accepted.getpeername()
+    assert client.getpeername() == accepted.getsockname() == server.getsockname()
+    assert accepted.getblocking()
+
+
+def test_accept_is_first_in_first_out(still):
+    server = still.stack.create_server(("127.0.0.1", 0))
+    clients = [still.stack.create_connection(server.getsockname()) for _ in range(5)]
+    assert [server.accept()[1] for _ in clients] == [c.getsockname() for c in clients]
+
+
+def test_accept_nothing_there_is_blocking_io_error(still):
+    server = still.stack.create_server(("127.0.0.1", 0))
+    server.setblocking(False)
+    assert levels(server) == (False, False)
+    with pytest.raises(BlockingIOError):
+        server.accept()
+    client = still.stack.create_connection(server.getsockname())
+    assert levels(server) == (True, False)
+    server.accept()
+    assert levels(server) == (False, False)
+    client.close()
+
+
+def test_connect_refused_raises_and_the_socket_can_try_again(still):
+    client = still.tcp()
+    with pytest.raises(ConnectionRefusedError):
+        client.connect(("127.0.0.1", 4999))
+    server = still.stack.create_server(("127.0.0.1", 4999))
+    client.connect(("127.0.0.1", 4999))
+    assert client.getpeername() == server.getsockname()
+
+
+def test_connect_ex_gives_the_errno(still):
+    assert still.tcp().connect_ex(("127.0.0.1", 4999)) == errno.ECONNREFUSED
+    still.stack.create_server(("127.0.0.1", 4999))
+    sock = still.tcp()
+    assert sock.connect_ex(("127.0.0.1", 4999)) == 0
+    assert sock.connect_ex(("127.0.0.1", 4999)) == errno.EISCONN
+    with pytest.raises(socket.gaierror):
+        still.tcp().connect_ex(("no.such.name", 1))
+
+
+def test_connect_without_a_way_is_enetunreach(still):
+    assert errno_of(still.tcp().connect, ("198.51.100.1", 80)) == errno.ENETUNREACH
+
+
+def test_connect_to_the_unspecified_address_is_this_host(still):
+    still.stack.create_server(("127.0.0.1", 4999))
+    client = still.tcp()
+    client.connect(("", 4999))
+    assert client.getpeername() == ("127.0.0.1", 4999)
+
+
+@pytest.fixture
+def silent(still):
+    """A stack whose SYNs to 10.9.9.9 are answered by nobody."""
+    iface = still.net.add_interface("void", b"\2\0\0\0\0\7")
+    still.net.add_address(iface, "10.9.9.1/24")
+    return still
+
+
+def test_connect_non_blocking_is_einprogress_then_ealready(silent):
+    client = silent.tcp()
+    client.setblocking(False)
+    assert client.connect_ex(("10.9.9.9", 80)) == errno.EINPROGRESS
+    assert client.connect_ex(("10.9.9.9", 80)) == errno.EALREADY
+    assert levels(client) == (False, False)
+    assert errno_of(client.recv, 1) == errno.EAGAIN
+    assert errno_of(client.send, b"x") == errno.EAGAIN
+    assert errno_of(client.getpeername) == errno.ENOTCONN
+    assert client.getsockname()[0] == "10.9.9.1"
+
+
+def test_connect_non_blocking_that_fails_tells_by_so_error(silent):
+    client = silent.tcp()
+    client.setblocking(False)
+    client.connect_ex(("10.9.9.9", 80))
+    silent.pass_time(1000)  # nobody answers ARP, or the SYNs
+    assert levels(client) == (True, True)
+    assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) in (errno.EHOSTUNREACH, errno.ETIMEDOUT)
+    assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+
+
+def test_connect_non_blocking_that_fails_tells_by_connect_too(silent):
+    client = silent.tcp()
+    client.setblocking(False)
+    client.connect_ex(("10.9.9.9", 80))
+    silent.pass_time(1000)
+    assert client.connect_ex(("10.9.9.9", 80)) in (errno.EHOSTUNREACH, errno.ETIMEDOUT)
+    assert client.connect_ex(("10.9.9.9", 80)) == errno.EINPROGRESS  # a new attempt
+
+
+def test_connect_non_blocking_over_the_loopback_is_made_at_once_and_said_once(still):
+    still.stack.create_server(("127.0.0.1", 4999))
+    client = still.tcp()
+    client.setblocking(False)
+    result = client.connect_ex(("127.0.0.1", 4999))
+    assert result in (0, errno.EINPROGRESS)
+    assert levels(client) == (False, True)
+    if result:
+        assert client.connect_ex(("127.0.0.1", 4999)) == 0
+    assert client.connect_ex(("127.0.0.1", 4999)) == errno.EISCONN
+
+
+def test_bind_port_zero_has_a_number_at_once_and_keeps_it(still):
+    server = still.tcp()
+    server.bind(("127.0.0.1", 0))
+    name = server.getsockname()
+    assert name[1] >= 32_768
+    server.listen()
+    assert server.getsockname() == name
+
+
+def test_bind_conflicts_raise_their_errno(still):
+    bound = still.tcp()
+    bound.bind(("127.0.0.1", 4000))
+    other = still.tcp()
+    assert errno_of(other.bind, ("127.0.0.1", 4000)) == errno.EADDRINUSE
+    assert errno_of(other.bind, ("", 4000)) == errno.EADDRINUSE
+    assert errno_of(other.bind, ("192.0.2.1", 4000)) == errno.EADDRNOTAVAIL
+    assert errno_of(bound.bind, ("127.0.0.1", 4001)) == errno.EINVAL
+    bound.close()
+    other.bind(("127.0.0.1", 4000))
+
+
+def test_bind_while_an_old_connection_lingers_needs_reuseaddr(still):
+    server = still.stack.create_server(("127.0.0.1", 4000))
+    client = still.stack.create_connection(("127.0.0.1", 4000))
+    accepted, _ = server.accept()
+    accepted.close()  # the server's side ends first and stays in TIME-WAIT
+    client.close()
+    server.close()
+    plain, reusing = still.tcp(), still.tcp()
+    assert errno_of(plain.bind, ("127.0.0.1", 4000)) == errno.EADDRINUSE
+    reusing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reusing.bind(("127.0.0.1", 4000))
+    reusing.listen()
+
+
+def test_bind_before_connect_is_the_source(still):
+    server = still.stack.create_server(("127.0.0.1", 0))
+    client = still.stack.create_connection(server.getsockname(), source_address=("127.0.0.1", 4321))
+    assert client.getsockname() == ("127.0.0.1", 4321)
+    assert server.accept()[1] == ("127.0.0.1", 4321)
+
+
+def test_listen_again_changes_the_backlog(still):
+    server = still.tcp()
+    server.listen(1)
+    server.listen(7)
+    (listener,) = still.net.tcp.listeners.values()
+    assert listener.backlog == 7
+
+
+def test_listen_on_a_connection_and_connect_on_a_listener_fail(still):
+    client, accepted = still.connected()
+    assert errno_of(client.listen) == errno.EINVAL
+    server = still.stack.create_server(("127.0.0.1", 0))
+    assert errno_of(server.connect, ("127.0.0.1", 1)) == errno.EISCONN
+    assert errno_of(client.accept) == errno.EINVAL
+    accepted.close()
+
+
+def test_calls_on_an_unconnected_socket_raise_what_linux_raises(still):
+    sock = still.tcp()
+    assert errno_of(sock.recv, 1) == errno.ENOTCONN
+    assert errno_of(sock.getpeername) == errno.ENOTCONN
+    assert errno_of(sock.send, b"x") == errno.EPIPE
+    assert errno_of(sock.shutdown, socket.SHUT_WR) == errno.ENOTCONN
+    assert errno_of(sock.accept) == errno.EINVAL
+    assert errno_of(sock.sendto, b"x", ("127.0.0.1", 1)) == errno.EPIPE
+
+
+# -- data ----------------------------------------------------------------------------------------------
+
+
+def test_send_recv_passes_octets_in_order(still):
+    client, accepted = still.connected()
+    client.sendall(b"hello ")
+    client.sendall(bytearray(b"wor"))
+    client.sendall(memoryview(b"xxldxx")[2:4])
+    assert accepted.recv(100) == b"hello world"
+
+
+def test_send_changed_buffer_is_not_what_is_sent(still):
+    client, accepted = still.connected()
+    data = bytearray(b"a" * 100_000)
+    client.sendall(data)
+    data[:] = b"b" * 100_000
+    assert accepted.recv(200_000) == b"a" * 100_000
+
+
+def test_send_other_formats_counts_octets(still):
+    client, accepted = still.connected()
+    numbers = memoryview(struct.pack("4I", 1, 2, 3, 4)).cast("I")
+    assert client.send(numbers) == 16
+    assert accepted.recv(100) == bytes(numbers)
+
+
+def test_send_nothing_is_zero_and_recv_nothing_is_empty(still):
+    client, accepted = still.connected()
+    assert client.send(b"") == 0
+    assert errno_of(accepted.recv, 1) == errno.EAGAIN
+
+
+def test_send_full_buffer_is_blocking_io_error_and_levels_follow(still):
+    client, accepted = still.connected()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 60_000)
+    assert levels(client) == (False, True)
+    total = 0
+    while levels(client)[1]:
+        total += client.send(bytes(50_000))
+        still.pass_time(0.1)  # a delayed ACK
+    with pytest.raises(BlockingIOError):
+        while True:
+            total += client.send(bytes(50_000))
+    assert total > still.net.config.tcp.rcvbuf  # the peer's window and our buffer are full
+    assert levels(client) == (False, False)
+    assert levels(accepted)[0]
+    got = 0
+    while got < total:
+        got += len(accepted.recv(1 << 20))
+        still.pass_time(1)  # window updates
+    assert got == total
+    assert levels(client) == (False, True)
+    assert levels(accepted) == (False, True)
+
+
+def test_sendall_that_cannot_go_on_raises_and_does_not_wait(still):
+    client, _ = still.connected()
+    with pytest.raises(BlockingIOError):
+        client.sendall(bytes(20 << 20))
+
+
+def test_setsockopt_larger_buffer_makes_it_writable(still_with):
+    config = StackConfig()
+    config.tcp.sndbuf = 10_000
+    config.tcp.rcvbuf = 10_000
+    still = still_with(config)
+    client, accepted = still.connected()
+    while levels(client)[1]:
+        client.send(bytes(5_000))
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1_000_000)
+    assert levels(client) == (False, True)
+    accepted.close()
+
+
+def test_recv_into_and_recvfrom_forms(still):
+    client, accepted = still.connected()
+    client.sendall(b"0123456789abcdef")
+    buffer = bytearray(8)
+    assert accepted.recv_into(buffer, 4) == 4
+    assert buffer == b"0123\0\0\0\0"
+    assert accepted.recv_into(memoryview(buffer)[4:]) == 4
+    assert buffer == b"01234567"
+    assert accepted.recvfrom(2) == (b"89", None)
+    assert accepted.recvfrom_into(buffer, 2) == (2, None)
+    with pytest.raises(ValueError, match="too small"):
+        accepted.recv_into(buffer, 9)
+    with pytest.raises(ValueError, match="negative"):
+        accepted.recv(-1)
+
+
+def test_recv_msg_peek_leaves_the_octets(still):
+    client, accepted = still.connected()
+    client.sendall(b"peek")
+    assert accepted.recv(2, socket.MSG_PEEK) == b"pe"
+    buffer = bytearray(10)
+    assert accepted.recv_into(buffer, 0, socket.MSG_PEEK) == 4
+    assert accepted.recv(100) == b"peek"
+
+
+def test_recv_msg_trunc_drops_octets(still):
+    client, accepted = still.connected()
+    client.sendall(b"0123456789")
+    assert len(accepted.recv(4, socket.MSG_TRUNC)) == 4
+    assert accepted.recv_into(bytearray(3), 0, socket.MSG_TRUNC) == 3
+    assert accepted.recv(100) == b"789"
+
+
+def test_recv_msg_waitall_non_blocking_gives_what_there_is(still):
+    client, accepted = still.connected()
+    client.sendall(b"abc")
+    assert accepted.recv(10, socket.MSG_WAITALL) == b"abc"
+    assert errno_of(accepted.recv, 10, socket.MSG_WAITALL) == errno.EAGAIN
+
+
+def test_recv_msg_waitall_at_the_end_is_short(still):
+    client, accepted = still.connected()
+    accepted.setblocking(True)
+    client.sendall(b"abc")
+    client.close()
+    assert accepted.recv(10, socket.MSG_WAITALL | socket.MSG_PEEK) == b"abc"
+    assert accepted.recv(10, socket.MSG_WAITALL) == b"abc"
+    assert accepted.recv(10, socket.MSG_WAITALL) == b""
+
+
+def test_msg_oob_is_the_last_octet_out_of_line(still):
+    client, accepted = still.connected()
+    client.send(b"before")
+    assert client.send(b"x!", socket.MSG_OOB) == 2
+    client.send(b"after")
+    assert accepted.recv(1, socket.MSG_OOB) == b"!"
+    assert errno_of(accepted.recv, 1, socket.MSG_OOB) == errno.EINVAL
+    assert accepted.recv(100) == b"beforexafter"
+
+
+def test_msg_oob_inline_stays_in_the_stream(still):
+    client, accepted = still.connected()
+    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    client.send(b"a!", socket.MSG_OOB)
+    assert errno_of(accepted.recv, 1, socket.MSG_OOB) == errno.EINVAL
+    assert accepted.recv(100) == b"a!"
+
+
+def test_sendto_on_a_connection_ignores_the_address(still):
+    client, accepted = still.connected()
+    assert client.sendto(b"x", ("192.0.2.1", 9)) == 1
+    assert client.sendmsg([b"y", b"z"]) == 2
+    assert accepted.recv(10) == b"xyz"
+
+
+# -- ending --------------------------------------------------------------------------------------------
+
+
+def test_shutdown_write_is_end_of_file_and_the_other_way_stays_open(still):
+    client, accepted = still.connected()
+    client.sendall(b"last")
+    client.shutdown(socket.SHUT_WR)
+    assert accepted.recv(10) == b"last"
+    assert accepted.recv(10) == b""
+    assert levels(accepted) == (True, True)
+    assert errno_of(client.send, b"x") == errno.EPIPE
+    accepted.sendall(b"answer")
+    assert client.recv(10) == b"answer"
+    accepted.close()
+    assert client.recv(10) == b""
+
+
+def test_shutdown_read_reads_nothing_more(still):
+    client, accepted = still.connected()
+    client.sendall(b"unread")
+    accepted.shutdown(socket.SHUT_RD)
+    assert accepted.recv(10) == b""
+    accepted.sendall(b"still writes")
+    assert client.recv(20) == b"still writes"
+
+
+def test_shutdown_wrong_argument_is_einval(still):
+    client, _ = still.connected()
+    assert errno_of(client.shutdown, 9) == errno.EINVAL
+
+
+def test_close_sends_fin_and_the_peer_reads_the_end(still):
+    client, accepted = still.connected()
+    client.sendall(b"all of it")
+    client.close()
+    assert accepted.recv(100) == b"all of it"
+    assert accepted.recv(100) == b""
+    assert client.fileno() == -1
+    assert repr(client) == "<scapystack StreamSocket [closed]>"
+
+
+def test_close_with_unread_data_resets_the_peer_once(still):
+    client, accepted = still.connected()
+    client.sendall(b"nobody reads this")
+    accepted.close()
+    assert levels(client) == (True, True)
+    assert errno_of(client.recv, 1) == errno.ECONNRESET
+    assert client.recv(1) == b""
+    assert errno_of(client.send, b"x") == errno.EPIPE
+
+
+def test_reset_pending_error_is_so_error_or_the_next_send(still):
+    client, accepted = still.connected()
+    client.sendall(b"unread")
+    accepted.close()
+    assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
+    assert client.recv(1) == b""
+    client, accepted = still.connected()
+    client.sendall(b"unread")
+    accepted.close()
+    assert errno_of(client.send, b"x") == errno.ECONNRESET
+    assert errno_of(client.send, b"x") == errno.EPIPE
+
+
+def test_reset_what_came_before_is_still_read(still):
+    client, accepted = still.connected()
+    accepted.sendall(b"in time")
+    client.sendall(b"unread")
+    accepted.close()
+    assert client.recv(100) == b"in time"
+    assert errno_of(client.recv, 1) == errno.ECONNRESET
+
+
+def test_linger_zero_aborts(still):
+    client, accepted = still.connected()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    assert errno_of(accepted.recv, 1) == errno.ECONNRESET
+
+
+def test_close_of_a_listener_resets_what_waits(still):
+    server = still.stack.create_server(("127.0.0.1", 0))
+    client = still.stack.create_connection(server.getsockname())
+    server.close()
+    assert errno_of(client.recv, 1) == errno.ECONNRESET
+    assert not still.net.tcp.listeners
+
+
+def test_shutdown_of_a_listener_ends_accept(still):
+    server = still.stack.create_server(("127.0.0.1", 0))
+    server.shutdown(socket.SHUT_RD)
+    assert errno_of(server.accept) == errno.EINVAL
+
+
+def test_closed_socket_raises_ebadf(still):
+    client, _ = still.connected()
+    client.close()
+    client.close()
+    for call, args in ((client.recv, (1,)), (client.send, (b"x",)), (client.shutdown, (1,)), (client.listen, ())):
+        assert errno_of(call, *args) == errno.EBADF
+
+
+def test_forgotten_socket_warns_and_its_connection_is_closed(still):
+    client, accepted = still.connected()
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        del client
+        gc.collect()
+    still.driver.round()
+    assert accepted.recv(1) == b""
+
+
+def test_context_manager_closes(still):
+    client, accepted = still.connected()
+    with client as same:
+        assert same is client
+    assert accepted.recv(1) == b""
+
+
+# -- the rest ------------------------------------------------------------------------------------------
+
+
+def test_timeouts_as_the_socket_module_has_them(still):
+    sock = still.tcp()
+    assert sock.gettimeout() is None
+    assert sock.getblocking()
+    sock.settimeout(1.5)
+    assert sock.timeout == 1.5
+    assert sock.getblocking()
+    sock.setblocking(False)
+    assert sock.gettimeout() == 0.0
+    assert not sock.getblocking()
+    sock.settimeout(None)
+    assert sock.getblocking()
+    for wrong in (-1, float("nan")):
+        with pytest.raises(ValueError, match="out of range"):
+            sock.settimeout(wrong)
+    with pytest.raises((TypeError, ValueError)):
+        sock.settimeout("x")
+
+
+def test_repr_names_both_ends(still):
+    client, accepted = still.connected()
+    assert f"laddr={client.getsockname()}" in repr(client)
+    assert f"raddr={accepted.getsockname()}" in repr(client)
+
+
+def test_socket_cannot_be_pickled(still):
+    import pickle  # noqa: PLC0415
+
+    with pytest.raises(TypeError, match="pickle"):
+        pickle.dumps(still.tcp())
+
+
+def test_selectors_sees_the_socket_by_its_descriptor(still):
+    import selectors  # noqa: PLC0415
+
+    client, accepted = still.connected()
+    with selectors.DefaultSelector() as selector:
+        selector.register(accepted, selectors.EVENT_READ, "a")
+        assert selector.select(0) == []
+        client.send(b"x")
+        assert [key.data for key, _ in selector.select(0)] == ["a"]
+        accepted.recv(1)
+        assert selector.select(0) == []
+
+
+def test_fileno_is_made_once_and_given_back(still):
+    import os  # noqa: PLC0415
+
+    client, _ = still.connected()
+    before = len(os.listdir("/proc/self/fd"))
+    fd = client.fileno()
+    assert client.fileno() == fd
+    assert len(os.listdir("/proc/self/fd")) == before + 2
+    client.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_time_wait_follows_an_active_close(still):
+    client, accepted = still.connected()
+    client.close()
+    accepted.close()
+    states = [c.state for c in still.net.tcp.connections.values()]
+    assert states == [st.TIME_WAIT]
+    still.pass_time(61)
+    assert not still.net.tcp.connections
