@@ -89,12 +89,13 @@ class Connection(Tcb):
             raise self._cannot_send()
         room = self.options.sndbuf - len(self.sendbuf)
         n = len(data)
-        if n > room:
-            self.want_write = True
-            if room <= 0:
-                return 0
-            data = memoryview(data)[:room]
-            n = room
+        if (room - n) * 3 < self.options.sndbuf:
+            self.want_write = True  # no longer `writable`: `on_ready` tells when it is again
+            if n > room:
+                if room <= 0:
+                    return 0
+                data = memoryview(data)[:room]
+                n = room
         if n:
             if self.snd_una == self.snd_nxt:
                 self._restart_after_idle()

@@ -121,3 +121,16 @@ def test_window_closed_is_probed_and_reopens() -> None:
     wire.expect_nothing()
     wire.send(c, "A", ack=1, wnd=1000)
     wire.expect("PA seq=1 len=100")
+
+
+def test_write_that_fills_the_buffer_exactly_tells_when_there_is_room() -> None:
+    wire = TcpWire()
+    c = wire.established()
+    c.on_ready = lambda: None
+    c.options.sndbuf = 3000
+    assert c.write(b"x" * 3000) == 3000
+    assert c.write_space == 0 and not c.writable
+    wire.flush()
+    wire.expect("A seq=1 len=1460", "A seq=1461 len=1460")
+    wire.send(c, "A")
+    assert c in wire.core.ready
