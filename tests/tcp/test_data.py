@@ -129,7 +129,8 @@ def test_write_that_fills_the_buffer_exactly_tells_when_there_is_room() -> None:
     c.on_ready = lambda: None
     c.options.sndbuf = 3000
     assert c.write(b"x" * 3000) == 3000
-    assert c.write_space == 0 and not c.writable
+    assert c.write_space == 0
+    assert not c.writable
     wire.flush()
     wire.expect("A seq=1 len=1460", "A seq=1461 len=1460")
     wire.send(c, "A")
