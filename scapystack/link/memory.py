@@ -1,41 +1,37 @@
 """`MemoryLink`: two ends joined by queues, for two stacks in one process (or one stack and a test).
 
-What arrives is what would be on a wire: finished checksums and segments cut to size; with `offload`
-the frames pass as the stack made them, super-segments whole. With `delay` a frame can be read only
-that much later, by the clock that the pair was given.
+What arrives is what would be on a wire: finished checksums, segments cut to size, the octets in one
+piece. With `offload` frames pass as the stack made them, super-segments whole. With a `delay` a frame
+can be read only that much later; the drivers of both ends tell the time (`advance`). Two threads may
+serve the two ends. Read `link.base` first.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Self
 
-from scapystack.base.frames import Frame
-from scapystack.base.iface import Interface
+from scapystack.base.frames import CSUM_PARTIAL, Frame
 from scapystack.base.offload import split
 from scapystack.base.types import Mac, Nanoseconds
+from scapystack.link.base import SUPER_SEGMENT, BaseLink
 
-GSO_MAX = 65_000
+QUEUE_FRAMES = 65_536
+"""Frames on their way to one end; what comes on top is lost, and counted by the sender's `tx_dropped`."""
 
 
-class MemoryLink:
+class MemoryLink(BaseLink):
     """One end. Made in pairs by `MemoryLink.pair`; frames written to one are read from the other."""
 
-    def __init__(
-        self, name: str, mac: Mac, mtu: int, offload: bool, delay: Nanoseconds, clock: Callable[[], Nanoseconds] | None
-    ) -> None:
-        self.name = name
-        self.mac = mac
-        self.mtu = mtu
+    def __init__(self, name: str, mac: Mac, mtu: int, offload: bool, delay: Nanoseconds) -> None:
+        super().__init__(name, mac, mtu, SUPER_SEGMENT)
         self.offload = offload
-        self.gso_max = GSO_MAX if offload else 0
         self.delay = delay
-        self.clock = clock
-        self.iface: Interface | None = None
-        self.on_input: Callable[[], None] | None = None
-        self.peer: MemoryLink | None = None
-        self._lock = threading.Lock()
+        self.timed = True
+        self.peer: Self | None = None
+        self._now: Nanoseconds = 0
+        # of (time of arrival, frame); append and popleft are atomic, so the ends need no lock
         self._queue: deque[tuple[Nanoseconds, Frame]] = deque()
 
     @classmethod
@@ -47,53 +43,53 @@ class MemoryLink:
         mtu: int = 1500,
         offload: bool = False,
         delay: Nanoseconds = 0,
-        clock: Callable[[], Nanoseconds] | None = None,
-    ) -> tuple[MemoryLink, MemoryLink]:
-        """Two joined ends. A `delay` (ns) needs the `clock` that both drivers run by."""
-        if delay and clock is None:
-            raise ValueError("a delay needs a clock")
-        a, b = (cls(name, mac, mtu, offload, delay, clock) for name, mac in zip(names, macs, strict=True))
+    ) -> tuple[Self, Self]:
+        """Two joined ends; `delay` (ns) holds each way."""
+        a, b = (cls(name, mac, mtu, offload, delay) for name, mac in zip(names, macs, strict=True))
         a.peer, b.peer = b, a
         return a, b
 
-    def fileno(self) -> int | None:
-        """None: there is no descriptor; `on_input` tells."""
-        return None
+    def advance(self, now: Nanoseconds) -> None:
+        """What time it is at this end."""
+        self._now = now
+
+    def next_at(self) -> Nanoseconds | None:
+        """When the first frame on its way arrives; 0 without a delay."""
+        queue = self._queue
+        return queue[0][0] if queue else None
 
     def read(self, limit: int = 64) -> list[Frame]:
         """Frames of the other end whose delay is over."""
-        if not self._queue:
-            return []
+        queue = self._queue
         frames: list[Frame] = []
-        now = self.clock() if self.clock else 0
-        with self._lock:
-            while self._queue and len(frames) < limit and self._queue[0][0] <= now:
-                frame = self._queue.popleft()[1]
-                frame.iface = self.iface
-                frames.append(frame)
-            left = bool(self._queue)
-        if left and not self.delay and self.on_input is not None:
-            self.on_input()  # more than one batch: the driver must not sleep on the rest
+        while queue and len(frames) < limit and queue[0][0] <= self._now:
+            frame = queue.popleft()[1]
+            frame.iface = self.iface
+            frames.append(frame)
         return frames
 
     def write(self, frames: Sequence[Frame]) -> None:
-        """Put frames before the other end."""
+        """Put frames before the other end; to a closed one they are lost."""
         peer = self.peer
         if peer is None:
+            self.tx_dropped += len(frames)
             return
-        at = self.clock() + self.delay if self.clock else 0
-        with peer._lock:
-            for frame in frames:
-                for out in (frame,) if self.offload else split(frame):
-                    arrived = Frame(out.data, (), None, out.csum, out.csum_start, out.csum_offset, out.gso_size)
-                    peer._queue.append((at, arrived))
+        queue = peer._queue
+        at = self._now + self.delay if self.delay else 0
+        for frame in frames:
+            if self.offload or not (frame.gso_size or frame.csum == CSUM_PARTIAL):
+                parts: Sequence[Frame] = (frame,)
+            else:
+                parts = split(frame)
+            for part in parts:
+                if len(queue) >= QUEUE_FRAMES:
+                    self.tx_dropped += 1
+                    continue
+                # a frame of its own: the sender's may still be looked at (taps, captures)
+                arrived = Frame(part.data, (), None, part.csum, part.csum_start, part.csum_offset, part.gso_size)
+                queue.append((at, arrived))
         if peer.on_input is not None:
             peer.on_input()
-
-    def next_at(self) -> Nanoseconds | None:
-        """When the first frame that is still on its way arrives."""
-        queue = self._queue
-        return queue[0][0] if queue else None
 
     def close(self) -> None:
         """Part the two ends; what is on its way is lost."""

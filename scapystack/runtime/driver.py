@@ -1,35 +1,39 @@
 """`Driver`: joins one `NetStack` to its links, a clock and the threads that use it.
 
-A round is: read a batch of frames from each link, `receive` them, let applications act on what became
-ready, `poll`, write what must go out. `run()` makes rounds for ever, asleep in epoll between them;
-`entered()` lets any other thread act on the stack and sends what that produced from the calling thread,
-so that a blocking `send` needs no switch to the loop's thread. The lock is held during a round and
-never while sleeping.
+A round is: read a batch of frames from each link that has some, `receive` them, let applications act
+on what became ready, `poll`, write what must go out. `run()` makes rounds for ever, asleep in epoll
+between them; `entered()` lets any other thread act on the stack and sends what that produced from the
+calling thread, so that a blocking `send` needs no switch to the loop's thread. The lock is held during
+a round and never while sleeping. Without `run()` there is no descriptor and no thread: `round()` and
+`next_at()` are all that a simulation needs (`runtime.virtual`). Read `link.base` first.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
 import select
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from scapystack.base.frames import Frame
 from scapystack.base.iface import Interface
-from scapystack.base.types import MILLISECOND, Nanoseconds
+from scapystack.base.types import Nanoseconds
 from scapystack.link.base import Link
 from scapystack.runtime.clock import Clock, monotonic
+from scapystack.runtime.guard import Guard
+from scapystack.runtime.wakeup import Wakeup
 from scapystack.stack import NetStack
 
 BATCH = 64
 """Frames read from a link before the stack gets to answer."""
+_SINGLE = 16
+"""Rounds that read one frame each before more is tried again."""
 _SETTLE_ROUNDS = 64
-_MAX_SLEEP_MS = 3_600_000
-
-log = logging.getLogger("scapystack")
+_FAILED_PAUSE_NS = 10_000_000
+_AWAKE = 0
+_NEVER = 1 << 63
+_NS = 1e-9
 
 
 class Entered:
@@ -47,185 +51,288 @@ class Entered:
         self._driver._leave()
 
 
-class Driver:
-    """Drives `stack` by `clock`. Every method may be called by any thread."""
+class _Port:
+    """A link as its driver sees it.
 
-    def __init__(self, stack: NetStack, clock: Clock = monotonic) -> None:
+    `limit` is how much to read at once: after a batch of one frame only one, because the read that
+    would find nothing costs as much as the frame; every `_SINGLE` rounds a whole batch is tried.
+    """
+
+    __slots__ = ("fd", "iface", "limit", "link", "singles")
+
+    def __init__(self, link: Link, iface: Interface) -> None:
+        self.link = link
+        self.iface = iface
+        self.fd = link.fileno()
+        self.limit = BATCH
+        self.singles = 0
+
+
+class Driver:
+    """Drives `stack` by `clock`. Every method may be called by any thread.
+
+    What applications raise in `on_ready`, in hooks or in `call_soon` is logged once and counted
+    (`driver.errors`), and harms nobody else; with `strict`, as in a simulation, it is raised.
+    """
+
+    def __init__(self, stack: NetStack, clock: Clock = monotonic, *, strict: bool = False) -> None:
         self.stack = stack
         self.clock = clock
         self.lock = threading.RLock()
         self.links: dict[int, Link] = {}
+        """By the index of their interface."""
+        self._guard = Guard(stack.counters, strict)
         self._depth = 0
         self._entered = Entered(self)
         self._calls: deque[Callable[[], None]] = deque()
-        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._epoll = select.epoll()
-        self._epoll.register(self._wake_fd, select.EPOLLIN)
-        self._by_fd: dict[int, Link] = {}
-        self._sleeps_until: Nanoseconds | None = None  # while the loop sleeps: its deadline
-        self._sleeping = False
+        self._ports: dict[int, _Port] = {}  # by descriptor
+        self._timed: list[Link] = []
+        self._wakeup: Wakeup | None = None
+        self._epoll: select.epoll | None = None
+        self._sleeps_until: Nanoseconds = _AWAKE
+        self._failed = False
+        self._running = False
         self._stopping = False
         self._closed = False
-        self._reported: set[str] = set()
 
     # -- links -----------------------------------------------------------------------------------------
 
     def attach(self, link: Link) -> Interface:
         """Give the stack an interface for `link` and drive it. Raises ConfigError (a name twice)."""
-        with self.lock:
+        with self.entered():
             iface = self.stack.add_interface(link.name, link.mac, link.mtu, link.gso_max)
             link.iface = iface
             self.links[iface.index] = link
-            fd = link.fileno()
-            if fd is not None:
-                self._by_fd[fd] = link
-                self._epoll.register(fd, select.EPOLLIN)
+            port = _Port(link, iface)
+            if port.fd is not None:
+                self._open_loop().register(port.fd, select.EPOLLIN)
+                self._ports[port.fd] = port
+            if link.timed:
+                self._timed.append(link)
             link.on_input = self.wake
             return iface
 
     def detach(self, link: Link) -> None:
         """Take the interface away and close the link."""
-        with self.lock:
+        with self.entered():
             iface = link.iface
             if iface is None or self.links.get(iface.index) is not link:
                 return
-            fd = link.fileno()
-            if fd is not None and self._by_fd.pop(fd, None) is not None:
-                with contextlib.suppress(OSError, ValueError):
-                    self._epoll.unregister(fd)
+            self._unregister(link)
             del self.links[iface.index]
+            if link in self._timed:
+                self._timed.remove(link)
             self.stack.remove_interface(iface)
+            outbox = self.stack.core.outbox
+            outbox[:] = [frame for frame in outbox if frame.iface is not iface]
             link.close()
+
+    def _unregister(self, link: Link) -> None:
+        for fd, port in list(self._ports.items()):
+            if port.link is link:
+                del self._ports[fd]
+                with contextlib.suppress(OSError, ValueError):
+                    self._open_loop().unregister(fd)
+
+    def _open_loop(self) -> select.epoll:
+        """The descriptors of the loop, made when first needed."""
+        epoll = self._epoll
+        if epoll is None:
+            epoll = self._epoll = select.epoll()
+            self._wakeup = Wakeup()
+            epoll.register(self._wakeup.fd, select.EPOLLIN)
+        return epoll
 
     # -- the loop --------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Make rounds until `stop()`; a KeyboardInterrupt passes through between two rounds."""
-        self._stopping = False
-        while not self._stopping:
-            self.round()
-            self._sleep()
+        """Make rounds until `stop()`; a KeyboardInterrupt of the main thread passes through."""
+        with self.lock:
+            if self._closed:
+                return
+            epoll = self._open_loop()
+            self._running = True
+        timeout = 0.0
+        try:
+            while not self._stopping:
+                timeout = self._round(epoll.poll(timeout))
+        finally:
+            with self.lock:
+                self._running = False
+                self._stopping = False
+                self._sleeps_until = _AWAKE
+                if self._closed:
+                    epoll.close()
 
     def stop(self) -> None:
-        """Have `run()` return after its round."""
+        """Have `run()` return after its round. One that is not running yet returns at once."""
         self._stopping = True
         self.wake()
 
     def wake(self) -> None:
-        """End the loop's sleep."""
-        if not self._closed:
-            os.eventfd_write(self._wake_fd, 1)
+        """End the loop's sleep. Takes no lock."""
+        if self._sleeps_until != _AWAKE:
+            wakeup = self._wakeup
+            if wakeup is not None:
+                wakeup.set()
 
     def call_soon(self, call: Callable[[], None]) -> None:
-        """Have the loop call `call` in its next round, under the lock."""
+        """Have the loop call `call` in its next round, under the lock. Takes no lock itself, so that
+        a finalizer may call it wherever it runs."""
         self._calls.append(call)
         self.wake()
 
     def close(self) -> None:
-        """Close every link; the driver is of no more use."""
+        """Close every link and end `run()`; the driver is of no more use."""
         with self.lock:
             if self._closed:
                 return
             self._closed = True
-            self._stopping = True
             for link in list(self.links.values()):
                 self.detach(link)
-            self._epoll.close()
-            os.close(self._wake_fd)
+            if self._running:
+                self.stop()
+            elif self._epoll is not None:
+                self._epoll.close()
 
-    def round(self) -> bool:
-        """One iteration, without sleeping. Whether any frame was read."""
-        with self.lock:
-            self._depth += 1
+    def round(self) -> None:
+        """One round, without sleeping."""
+        self._round(self._epoll.poll(0) if self._epoll is not None and not self._closed else ())
+
+    def _round(self, events: Sequence[tuple[int, int]]) -> float:
+        """Serve the descriptors that are ready, and all else that is due; how long to sleep then (s)."""
+        self.lock.acquire()
+        self._depth += 1
+        try:
+            self._sleeps_until = _AWAKE
+            now = self.clock()
+            self.stack.enter(now)
+            timed = self._timed
+            if timed:
+                for link in timed:
+                    link.advance(now)
+            for fd, _ in events:
+                port = self._ports.get(fd)
+                if port is not None:
+                    self._read(port, now)
+                elif self._wakeup is not None:
+                    self._wakeup.clear()
+            if timed:
+                self._read_timed(now)
+            self._settle(now)
+            return self._sleep_time()
+        finally:
+            self._depth -= 1
+            self.lock.release()
+
+    def _read(self, port: _Port, now: Nanoseconds) -> None:
+        frames = port.link.read(port.limit)
+        if port.limit == 1:
+            port.singles += 1
+            if port.singles == _SINGLE:
+                port.limit = BATCH
+        elif len(frames) == 1:
+            port.limit = 1
+            port.singles = 0
+        if frames:
+            self._receive(frames, now)
+        elif port.link.broken:
+            self._lose(port)
+
+    def _read_timed(self, now: Nanoseconds) -> None:
+        """Links that hold frames back for a time, or have no descriptor to show what they have."""
+        for link in self._timed:
+            at = link.next_at()
+            if at is not None and at <= now:
+                self._receive(link.read(BATCH), now)
+
+    def _receive(self, frames: list[Frame], now: Nanoseconds) -> None:
+        receive = self.stack.receive
+        for frame in frames:
             try:
-                busy = self._read()
-                while self._calls:
-                    self._guarded(self._calls.popleft())
-                self._settle()
-                self._write()
-            finally:
-                self._depth -= 1
-            return busy
+                receive(frame, now)
+            except Exception as error:  # a hook or an observer: the core itself raises nothing
+                self._guard.report(error, "while a frame was received")
 
-    def _read(self) -> bool:
-        stack = self.stack
-        busy = False
-        now = self.clock()
-        stack.enter(now)
-        for link in self.links.values():
-            frames = link.read(BATCH)
-            if frames:
-                busy = True
-                for frame in frames:
-                    stack.receive(frame, now)
-        return busy
+    def _lose(self, port: _Port) -> None:
+        """A link that died (its interface was deleted): the stack goes on without it."""
+        self._unregister(port.link)
+        port.iface.up = False
+        self._guard.warn("driver.links_lost", port.link.broken)
 
-    def _settle(self) -> None:
+    def _settle(self, now: Nanoseconds) -> None:
         """Applications, timers and output, until nobody has anything left to do (bounded)."""
         stack = self.stack
+        core = stack.core
+        calls = self._calls
         for _ in range(_SETTLE_ROUNDS):
-            for endpoint in stack.take_ready():
-                if endpoint.on_ready is not None:
-                    self._guarded(endpoint.on_ready)
-            stack.poll(self.clock())
-            if not stack.core.ready:
+            if calls:
+                for _ in range(len(calls)):
+                    self._guard.run(calls.popleft(), "in call_soon")
+            if core.ready:
+                for endpoint in stack.take_ready():
+                    if endpoint.on_ready is not None:
+                        self._guard.run(endpoint.on_ready, "in on_ready")
+            try:
+                stack.poll(now)
+            except Exception as error:
+                self._failed = True
+                self._guard.report(error, "in poll")
+            if core.outbox:
+                self._write()
+            if not core.ready and not calls:
                 return
 
-    def _guarded(self, call: Callable[[], None]) -> None:
-        """Run an application's code; what it raises is reported once and kills nobody else."""
-        try:
-            call()
-        except Exception as error:
-            self.stack.counters["driver.application_errors"] += 1
-            where = f"{type(error).__name__}: {error}"
-            if where not in self._reported:
-                self._reported.add(where)
-                log.exception("an application of the stack failed: %s", where)
-
     def _write(self) -> None:
-        frames = self.stack.take_frames()
-        if not frames:
+        """Give each link its frames, in order."""
+        try:
+            frames = self.stack.take_frames()
+        except Exception as error:  # a hook or an observer, as above
+            self._guard.report(error, "while frames were sent")
             return
         links = self.links
         if len(links) == 1:
-            next(iter(links.values())).write(frames)
+            for link in links.values():
+                link.write(frames)
             return
         batches: dict[int, list[Frame]] = {}
         for frame in frames:
             if frame.iface is not None:
                 batches.setdefault(frame.iface.index, []).append(frame)
         for index, batch in batches.items():
-            link = links.get(index)
-            if link is not None:
-                link.write(batch)
+            if index in links:
+                links[index].write(batch)
+            else:
+                self.stack.counters["driver.drop.no_link"] += len(batch)
 
     def next_at(self) -> Nanoseconds | None:
-        """The next deadline of the stack or of a link that delays frames."""
-        at = self.stack.next_deadline()
-        for link in self.links.values():
+        """When the next round is due (0: at once), by the stack's deadlines and the links'; None for never."""
+        stack = self.stack
+        if stack.core.ready or self._calls:
+            return 0
+        at = stack.next_deadline()
+        for link in self._timed:
             due = link.next_at()
             if due is not None and (at is None or due < at):
                 at = due
         return at
 
-    def _sleep(self) -> None:
-        with self.lock:
-            if self._calls or self._stopping:
-                timeout_ms: float = 0
-            else:
-                at = self.next_at()
-                self._sleeps_until = at
-                self._sleeping = True
-                # rounded up: a wake-up before the deadline would only find nothing to do
-                timeout_ms = -1 if at is None else max(0, -(-(at - self.clock()) // MILLISECOND))
-        try:
-            events = self._epoll.poll(min(timeout_ms, _MAX_SLEEP_MS) / 1000 if timeout_ms >= 0 else -1)
-        finally:
-            self._sleeping = False
-        for fd, _ in events:
-            if fd == self._wake_fd:
-                with contextlib.suppress(BlockingIOError):
-                    os.eventfd_read(fd)
+    def _sleep_time(self) -> float:
+        """Seconds for epoll, which rounds them up to milliseconds: waking too early would only spin."""
+        # said before the last look: whoever adds work now either is seen by that look or sees this and wakes
+        self._sleeps_until = _NEVER
+        at = self.next_at()
+        if at is None:
+            return -1.0
+        wait = at - self.clock()
+        if self._failed:  # a core that cannot be polled must not take the whole processor
+            self._failed = False
+            wait = max(wait, _FAILED_PAUSE_NS)
+        if wait <= 0:
+            self._sleeps_until = _AWAKE
+            return 0.0
+        self._sleeps_until = at
+        return wait * _NS
 
     # -- other threads -----------------------------------------------------------------------------------
 
@@ -241,23 +348,20 @@ class Driver:
         self.lock.acquire()
         self._depth += 1
         if self._depth == 1:
-            self.stack.enter(self.clock())
+            now = self.clock()
+            self.stack.enter(now)
+            for link in self._timed:
+                link.advance(now)
         return self.stack
 
     def _leave(self) -> None:
         try:
             if self._depth == 1 and not self._closed:
-                self._settle()
-                self._write()
-                self._wake_if_earlier()
+                self._settle(self.stack.core.now)
+                if self._sleeps_until != _AWAKE:
+                    at = self.next_at()
+                    if at is not None and at < self._sleeps_until and self._wakeup is not None:
+                        self._wakeup.set()
         finally:
             self._depth -= 1
             self.lock.release()
-
-    def _wake_if_earlier(self) -> None:
-        """The loop must not sleep past a deadline that has just been set."""
-        if self._sleeping:
-            at = self.next_at()
-            until = self._sleeps_until
-            if at is not None and (until is None or at < until):
-                self.wake()

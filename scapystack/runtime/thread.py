@@ -15,22 +15,29 @@ class StackThread:
 
     def __init__(self, driver: Driver, name: str = "scapystack") -> None:
         self.driver = driver
-        self._thread = threading.Thread(target=driver.run, name=name, daemon=True)
+        self.name = name
+        self._thread: threading.Thread | None = None
 
     @property
     def alive(self) -> bool:
         """Whether the loop runs."""
-        return self._thread.is_alive()
+        return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> None:
-        """Start the loop."""
-        self._thread.start()
+        """Start the loop; nothing happens if it runs already."""
+        if not self.alive:
+            self._thread = threading.Thread(target=self.driver.run, name=self.name, daemon=True)
+            self._thread.start()
 
     def stop(self) -> None:
-        """End the loop and wait for it; the driver and its links stay open."""
+        """End the loop and wait for it; the driver and its links stay open, and may be started again."""
+        thread = self._thread
+        if thread is None or not thread.is_alive():
+            return
         self.driver.stop()
-        if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join()
+        if threading.current_thread() is not thread:
+            thread.join()
+            self._thread = None
 
     def __enter__(self) -> Self:
         self.start()
