@@ -39,14 +39,15 @@ def segment_arrives(c: Tcb, seg: Segment) -> None:
         handshake.syn_sent(c, seg)
         return
     flags = seg.flags
-    if flags & SYN and not _syn(c, seg):
-        return
-    if c.ts_ok and not flags & RST and not _timestamps_good(c, seg):
-        return
-    urgent_at = (seg.seq + seg.up) & MASK if flags & URG else None
     if flags & RST:
         _reset(c, seg)
         return
+    if flags & SYN and not _syn(c, seg):
+        return
+    if c.ts_ok and not _timestamps_good(c, seg):
+        return
+    first = seg.seq
+    urgent_at = (first + seg.up) & MASK if flags & URG else None
     # the usual segment starts at RCV.NXT and fits; anything else is tested and cut
     if (seg.seq != c.rcv_nxt or seg.length > c.rcv_wnd) and not _acceptable(c, seg):
         return
@@ -59,6 +60,10 @@ def segment_arrives(c: Tcb, seg: Segment) -> None:
         return
     if not process_ack(c, seg):
         return
+    if c.ts_ok and not seq_gt(first, c.last_ack_sent):
+        # 7323/4.3: only now, when the segment has proved acceptable; a stranger's guess would shut the peer out
+        c.ts_recent = seg.tsval or 0
+        c.ts_recent_at = c.core.now
     if c.fin_sent and c.snd_una == c.snd_nxt and not _fin_acknowledged(c):
         return
     if urgent_at is not None:
@@ -71,20 +76,16 @@ def segment_arrives(c: Tcb, seg: Segment) -> None:
 
 
 def _timestamps_good(c: Tcb, seg: Segment) -> bool:
-    """PAWS and TS.Recent (RFC 7323 sections 3.2, 4.3 and 5.3)."""
+    """PAWS (RFC 7323 sections 3.2 and 5.3)."""
     tsval = seg.tsval
     if tsval is None:
         c.core.counters["tcp.drop.no_timestamp"] += 1  # 7323/3.2-a: dropped, and nothing aborted
         return False
-    if (tsval - c.ts_recent) & HALF:
-        if c.core.now - c.ts_recent_at < _PAWS_IDLE:
-            c.core.counters["tcp.drop.paws"] += 1
-            _answer(c)
-            return False
-        c.ts_recent = tsval  # idle for 24 days: TS.Recent says nothing any more
-    if not seq_gt(seg.seq, c.last_ack_sent):
-        c.ts_recent = tsval
-        c.ts_recent_at = c.core.now
+    # after 24 idle days TS.Recent says nothing any more
+    if (tsval - c.ts_recent) & HALF and c.core.now - c.ts_recent_at < _PAWS_IDLE:
+        c.core.counters["tcp.drop.paws"] += 1
+        _answer_unacceptable(c, seg)
+        return False
     return True
 
 
@@ -106,7 +107,7 @@ def _acceptable(c: Tcb, seg: Segment) -> bool:
         seg.seq = nxt
         ahead = 0
         length = seg.length
-        c.ack_now = True
+        _answer(c)
     if length == 0:
         good = ahead < wnd or ahead == 0
     elif wnd == 0:
@@ -121,8 +122,7 @@ def _acceptable(c: Tcb, seg: Segment) -> bool:
     if ahead + length > wnd:
         seg.payload = seg.payload[: wnd - ahead]
         seg.flags &= ~FIN
-        c.ack_now = True
-        c.mark_dirty()
+        _answer(c)
         c.core.counters["tcp.trimmed"] += 1
     return True
 
@@ -178,6 +178,10 @@ def _syn(c: Tcb, seg: Segment) -> bool:
         seg.flags &= ~SYN
         seg.seq = (seg.seq + 1) & MASK
         return True
+    if c.state == SYN_RECEIVED and c.passive and (seg.seq - c.rcv_nxt) & MASK < c.rcv_wnd:
+        # RFC 9293 section 3.10.7.4, fourth: back to LISTEN, which here means that the child is gone
+        c.tcp.close(c, 0)
+        return False
     c.tcp.challenge(c)  # 5961/4: whatever its sequence number
     return False
 
@@ -226,7 +230,7 @@ def time_wait(c: Tcb) -> None:
 
 def _urgent(c: Tcb, up: int) -> None:
     """RCV.UP moves to the later pointer, and the application is told (MUST-30 to MUST-32, MUST-62)."""
-    if c.state not in CAN_RECEIVE or not seq_gt(up, c.rcv_nxt):
+    if c.state not in CAN_RECEIVE or c.rcv_shut or not seq_gt(up, c.rcv_nxt):
         return
     if c.rcv_up is None or seq_gt(up, c.rcv_up):
         c.rcv_up = up
@@ -274,7 +278,7 @@ def _in_order(c: Tcb, payload: Buffer, gso_size: int) -> None:
         c.ack_bytes += n
     if c.ooo:
         for piece in c.ooo.pop(c.rcv_nxt):
-            _deliver(c, piece)
+            _deliver(c, piece if c.fin_at_seq is None else piece[: (c.fin_at_seq - c.rcv_nxt) & MASK])
         c.ack_now = True  # 5681/3.2-a: at once while there is, or was, a gap
     elif c.quick > 0 or c.options.quickack:
         c.quick -= 1
@@ -303,13 +307,14 @@ def _deliver(c: Tcb, payload: Buffer) -> None:
     c.rcv_nxt = (start + n) & MASK
     if c.rcv_shut:
         return
-    if c.oob_seq is not None and not c.options.oobinline:
+    if c.oob_seq is not None:
         at = (c.oob_seq - start) & MASK
         if at < n:
-            c.oob = payload[at]
             c.oob_seq = None
-            c.recvq.append(payload[:at])
-            payload = payload[at + 1 :]
+            if not c.options.oobinline:
+                c.oob = payload[at]
+                c.recvq.append(payload[:at])
+                payload = payload[at + 1 :]
     if len(payload):
         c.recvq.append(payload)
     c.core.mark_ready(c)

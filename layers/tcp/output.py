@@ -9,8 +9,8 @@ marks in the `Tcb`. Segments of up to `Interface.gso_max` octets leave whole.
 
 from __future__ import annotations
 
-from scapystack.base.segment import ACK, FIN, PSH, SYN, URG
-from scapystack.base.seq import seq_ge, seq_gt, seq_lt
+from scapystack.base.segment import ACK, FIN, PSH, RST, SYN, URG
+from scapystack.base.seq import HALF, seq_ge, seq_gt, seq_lt
 from scapystack.base.types import MILLISECOND, Buffer
 from scapystack.layers.tcp.options import encode, encode_syn, encode_timestamps
 from scapystack.layers.tcp.state import FLUSHES, SYN_RECEIVED, SYNCHRONIZED
@@ -51,7 +51,7 @@ def send_new(c: Tcb, force: bool = False) -> None:
         return
     mss = c.snd_mss
     gso = c.route.iface.gso_max
-    largest = gso // mss * mss if gso > mss else mss
+    largest = gso // mss * mss if gso > mss and c.snd_up is None else mss  # one urgent pointer fits one segment
     cwnd = c.cc.cwnd + c.inflation
     usable = min(c.snd_wnd, cwnd) - sent
     while avail > 0:
@@ -296,11 +296,10 @@ def transmit(
     """Encode one segment and hand it to IP, its checksum left open."""
     tcp = c.tcp
     up = 0
-    if c.snd_up is not None:
-        distance = (c.snd_up - seq) & MASK
-        if 0 < distance <= 0xFFFF and not flags & SYN:  # MUST-62: behind the last urgent octet
+    if c.snd_up is not None and not flags & (SYN | RST):
+        up = _urgent_pointer(c, seq)
+        if up:
             flags |= URG
-            up = distance
     head_length = 20 + len(options)
     head = tcp.encode(
         c.local_port, c.remote_port, seq, c.rcv_nxt if flags & ACK else 0, head_length >> 2, 0, flags, window,
@@ -320,3 +319,17 @@ def transmit(
         route, 6, head + options if options else head, payload, head_length + length, csum_offset=16,
         gso_size=c.snd_mss if length > c.snd_mss else 0, tos=o.tos, ttl=o.ttl, df=True, options=o.ip_options,
     )  # fmt: skip
+
+
+def _urgent_pointer(c: Tcb, seq: int) -> int:
+    """What SND.UP is for a segment at `seq`: it points behind the last urgent octet (MUST-62); 0 for none.
+
+    MUST-31: one too far ahead for the field is announced as far as that reaches, if all up to there
+    is yet to be sent: the segments that bring those octets will say better.
+    """
+    assert c.snd_up is not None
+    distance = (c.snd_up - seq) & MASK
+    if distance <= 0xFFFF:
+        return distance
+    unsent = (c.snd_nxt - seq) & MASK < 0xFFFF
+    return 0xFFFF if distance < HALF and unsent else 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 
 from scapystack.base.errors import os_error
+from scapystack.base.seq import seq_sub
 from scapystack.base.types import Buffer
 from scapystack.layers.tcp import handshake, timers
 from scapystack.layers.tcp.congestion import make
@@ -27,6 +28,7 @@ from scapystack.layers.tcp.state import (
     SYN_RECEIVED,
     SYN_SENT,
     SYNCHRONIZED,
+    TIME_WAIT,
 )
 from scapystack.layers.tcp.tcb import Tcb
 
@@ -108,6 +110,7 @@ class Connection(Tcb):
         n = self.write(data)
         if n:
             self.snd_up = (self.snd_una + len(self.sendbuf)) & MASK
+            self.ack_now = True  # where no text may leave now, the pointer does
         return n
 
     def _restart_after_idle(self) -> None:
@@ -133,7 +136,7 @@ class Connection(Tcb):
         if not self.recvq:
             self._nothing_to_read()
             return b""
-        data = self.recvq.read(n)
+        data = self.recvq.read(n if self.rcv_up is None else self._up_to_mark(n))
         self._was_read()
         return data
 
@@ -142,7 +145,7 @@ class Connection(Tcb):
         if not self.recvq:
             self._nothing_to_read()
             return 0
-        n = self.recvq.read_into(view)
+        n = self.recvq.read_into(view if self.rcv_up is None else view[: self._up_to_mark(len(view))])
         self._was_read()
         return n
 
@@ -151,7 +154,7 @@ class Connection(Tcb):
         if not self.recvq:
             self._nothing_to_read()
             return []
-        pieces = self.recvq.views(n)
+        pieces = self.recvq.views(n if self.rcv_up is None else self._up_to_mark(n))
         self._was_read()
         return pieces
 
@@ -160,7 +163,7 @@ class Connection(Tcb):
         if not self.recvq:
             self._nothing_to_read()
             return 0
-        n = self.recvq.discard(n)
+        n = self.recvq.discard(n if self.rcv_up is None else self._up_to_mark(n))
         self._was_read()
         return n
 
@@ -169,35 +172,51 @@ class Connection(Tcb):
         if not self.recvq:
             self._nothing_to_read()
             return b""
-        return self.recvq.peek(n)
+        return self.recvq.peek(n if self.rcv_up is None else self._up_to_mark(n))
 
     def _nothing_to_read(self) -> None:
         if self.error and not self.fin_received:
             raise self.take_error_as_exception()
 
     def _was_read(self) -> None:
+        if self.rcv_up is not None and self._to_mark() < 0:
+            self.rcv_up = None  # back to normal mode
         if self.state in CAN_RECEIVE and window_opened(self):
             self.ack_now = True
             self.mark_dirty()
 
     # -- urgent data (MUST-32, MUST-33) ------------------------------------------------------------------
 
+    def _to_mark(self) -> int:
+        """Octets still to be read in front of the mark; negative behind it. Only while RCV.UP is set.
+
+        The mark is the octet that the urgent pointer stands behind: out of line it lies between two
+        octets of the stream, in line (SO_OOBINLINE) it is the next to be read.
+        """
+        assert self.rcv_up is not None
+        behind = seq_sub((self.rcv_nxt - self.fin_received) & MASK, self.rcv_up)
+        waits = self.oob_seq is not None or self.options.oobinline
+        return len(self.recvq) - behind - waits
+
+    def _up_to_mark(self, n: int) -> int:
+        """As much of `n` as one read may take: none crosses the mark (RFC 9293 section 3.9.1.3)."""
+        left = self._to_mark()
+        return min(n, left) if left > 0 else n
+
     @property
     def urgent_left(self) -> int:
-        """Octets in front of the urgent pointer that were not read yet; 0 when there are none."""
+        """Octets up to the urgent pointer that were not read yet, those not received yet included.
+
+        0 when there are none. Out of line the urgent octet itself does not count: `read_urgent` gives it.
+        """
         if self.rcv_up is None:
             return 0
-        read_up_to = (self.rcv_nxt - len(self.recvq)) & MASK
-        left = (self.rcv_up - read_up_to) & MASK
-        return 0 if left > 1 << 31 else left
+        return max(self._to_mark() + self.options.oobinline, 0)
 
     @property
     def at_mark(self) -> bool:
-        """Whether the next octet read is the one behind (or, out of line, at) the urgent mark."""
-        if self.rcv_up is None:
-            return False
-        inline = 1 if self.options.oobinline else 0
-        return self.urgent_left == inline
+        """Whether all in front of the urgent mark was read and nothing behind it (sockatmark)."""
+        return self.rcv_up is not None and self._to_mark() == 0
 
     def read_urgent(self) -> int | None:
         """The urgent octet that was taken out of line, once; None if there is none yet."""
@@ -217,6 +236,7 @@ class Connection(Tcb):
         if self.state in (CLOSED, SYN_SENT):
             raise os_error(errno.ENOTCONN)
         self.rcv_shut = True
+        self.rcv_up = None
         self.recvq.clear()
         self._was_read()
         self.core.mark_ready(self)
@@ -243,11 +263,11 @@ class Connection(Tcb):
         if self.state == CLOSED:
             self.held = False
             return
-        unread = bool(self.recvq)
+        unread = bool(self.recvq) or self.options.linger_s == 0
         self.recvq.clear()
         if self.state == SYN_SENT:
             self.tcp.close(self, 0)
-        elif (unread and self.state in SYNCHRONIZED) or self.options.linger_s == 0:
+        elif unread and self.state != TIME_WAIT:  # MUST-13: nothing cuts TIME-WAIT short
             self.core.counters["tcp.abort_on_close"] += 1
             self.tcp.reset(self, 0)
         else:
