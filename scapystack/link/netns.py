@@ -115,10 +115,14 @@ def create(name: str) -> None:
 def _prepare_run_netns() -> None:
     """As ip-netns(8) does it: a shared mount, so that removing a name removes it everywhere."""
     os.makedirs(RUN_NETNS, mode=0o755, exist_ok=True)
-    if os.path.ismount(RUN_NETNS):
-        return
     libc = _libc()
     directory = RUN_NETNS.encode()
+    # the kernel is asked, for os.path.ismount sees no bind mount within one file system; a second bind
+    # would double every mount below
+    if libc.mount(b"", directory, b"none", _MS_SHARED | _MS_REC, None) == 0:
+        return
+    if ctypes.get_errno() != errno.EINVAL:  # EINVAL: no mount point yet
+        _check(-1)
     _check(libc.mount(directory, directory, b"none", _MS_BIND | _MS_REC, None))
     _check(libc.mount(b"", directory, b"none", _MS_SHARED | _MS_REC, None))
 
