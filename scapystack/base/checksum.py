@@ -24,14 +24,13 @@ def partial_sum(data: Buffer) -> int:
     n = len(data)
     if n < _QUARTERED:
         return (from_bytes(data, "big") << 8 if n & 1 else from_bytes(data, "big")) % 0xFFFF
-    view = memoryview(data)
     a = n >> 3 << 1
     b = a + a
     c = b + a
-    rest = from_bytes(view[c:], "big")
+    rest = from_bytes(data[c:], "big")
     if n & 1:
         rest <<= 8
-    return (from_bytes(view[:a], "big") + from_bytes(view[a:b], "big") + from_bytes(view[b:c], "big") + rest) % 0xFFFF
+    return (from_bytes(data[:a], "big") + from_bytes(data[a:b], "big") + from_bytes(data[b:c], "big") + rest) % 0xFFFF
 
 
 def sum_parts(parts: Sequence[Buffer]) -> int:

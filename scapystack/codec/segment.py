@@ -11,7 +11,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import Any, NamedTuple, NoReturn
 
-from scapystack.base.checksum import checksum, finish, partial_sum, pseudo_sum
+from scapystack.base.addr import ANY4
+from scapystack.base.checksum import partial_sum
 from scapystack.base.errors import ConfigError, ScapystackError
 from scapystack.base.guard import ipv4_header, tcp_header
 from scapystack.base.types import Buffer
@@ -36,38 +37,37 @@ class BadFrame(ScapystackError, ValueError):
 class TcpFrame(NamedTuple):
     """One segment: every field of Scapy's `Ether`, `IP` and `TCP` as on the wire, addresses packed.
 
-    `build` computes the fields that are 0 here by default and are lengths or checksums (`ip_ihl`,
-    `ip_len`, `ip_chksum`, `tcp_dataofs`, `tcp_chksum`), whatever they hold.
+    `frame._replace(tcp_seq=1)` is another one; `build(*frame)` its octets.
     """
 
     ether_dst: bytes
     ether_src: bytes
-    ether_type: int = TYPE_IPV4
-    ip_version: int = 4
-    ip_ihl: int = 0
-    ip_tos: int = 0
-    ip_len: int = 0
-    ip_id: int = 1
-    ip_flags: int = 0
-    ip_frag: int = 0
-    ip_ttl: int = 64
-    ip_proto: int = PROTO_TCP
-    ip_chksum: int = 0
-    ip_src: bytes = b"\0\0\0\0"
-    ip_dst: bytes = b"\0\0\0\0"
-    tcp_sport: int = 20
-    tcp_dport: int = 80
-    tcp_seq: int = 0
-    tcp_ack: int = 0
-    tcp_dataofs: int = 0
-    tcp_reserved: int = 0
-    tcp_flags: int = 2
-    tcp_window: int = 8192
-    tcp_chksum: int = 0
-    tcp_urgptr: int = 0
-    ip_options: bytes = b""
-    tcp_options: TcpOptions = []  # noqa: RUF012 - never changed in place here
-    payload: Buffer = b""
+    ether_type: int
+    ip_version: int
+    ip_ihl: int
+    ip_tos: int
+    ip_len: int
+    ip_id: int
+    ip_flags: int
+    ip_frag: int
+    ip_ttl: int
+    ip_proto: int
+    ip_chksum: int
+    ip_src: bytes
+    ip_dst: bytes
+    tcp_sport: int
+    tcp_dport: int
+    tcp_seq: int
+    tcp_ack: int
+    tcp_dataofs: int
+    tcp_reserved: int
+    tcp_flags: int
+    tcp_window: int
+    tcp_chksum: int
+    tcp_urgptr: int
+    ip_options: bytes
+    tcp_options: TcpOptions
+    payload: Buffer
 
 
 _FIELDS = TcpFrame._fields
@@ -76,6 +76,7 @@ _FLAGS, _FRAG, _PROTO = (_FIELDS.index(name) for name in ("ip_flags", "ip_frag",
 _SRC, _DST, _DATAOFS = (_FIELDS.index(name) for name in ("ip_src", "ip_dst", "tcp_dataofs"))
 _NOP_NOP_TIMESTAMP = b"\1\1\x08\x0a"
 _new = tuple.__new__
+_from_bytes = int.from_bytes
 
 
 class TcpCodec:
@@ -138,15 +139,44 @@ class TcpCodec:
         options = self._options.decode(bytes(segment[self._tcp.size : header]))
         return _new(TcpFrame, (*values, ip_options, options, segment[header:]))
 
-    def build(self, frame: TcpFrame) -> bytes:
-        """The octets of `frame`, lengths and both checksums computed.
+    def build(
+        self,
+        ether_dst: bytes,
+        ether_src: bytes,
+        ether_type: int = TYPE_IPV4,
+        ip_version: int = 4,
+        ip_ihl: int = 0,
+        ip_tos: int = 0,
+        ip_len: int = 0,
+        ip_id: int = 1,
+        ip_flags: int = 0,
+        ip_frag: int = 0,
+        ip_ttl: int = 64,
+        ip_proto: int = PROTO_TCP,
+        ip_chksum: int = 0,
+        ip_src: bytes = ANY4,
+        ip_dst: bytes = ANY4,
+        tcp_sport: int = 20,
+        tcp_dport: int = 80,
+        tcp_seq: int = 0,
+        tcp_ack: int = 0,
+        tcp_dataofs: int = 0,
+        tcp_reserved: int = 0,
+        tcp_flags: int = 2,
+        tcp_window: int = 8192,
+        tcp_chksum: int = 0,
+        tcp_urgptr: int = 0,
+        ip_options: bytes = b"",
+        tcp_options: TcpOptions | None = None,
+        payload: Buffer = b"",
+    ) -> bytes:
+        """The octets of a segment given by its fields: by name, or all of a `TcpFrame`, `build(*frame)`.
 
-        Raises ConfigError for options that do not fit their header, `struct.error` for a value that
-        does not fit its field.
+        The defaults are Scapy's. Lengths and both checksums are computed, whatever was given for
+        `ip_ihl`, `ip_len`, `ip_chksum`, `tcp_dataofs` and `tcp_chksum`. Raises ConfigError for options
+        that do not fit their header, `struct.error` for a value that does not fit its field.
         """
-        (dst, src, kind, version, _, tos, _, ident, ip_flags, frag, ttl, proto, _, ip_src, ip_dst, sport, dport,
-         seq, ack, _, reserved, flags, window, _, urgptr, ip_options, tcp_options, payload) = frame  # fmt: skip
-        options = self._options.encode(tcp_options)
+        options = self._options.encode(tcp_options) if tcp_options else b""
         if ip_options:
             ip_options += bytes(-len(ip_options) % 4)
         header = self._tcp.size + len(options)
@@ -155,19 +185,32 @@ class TcpCodec:
         length = header + len(payload)
         ip_len = self._ip_end - self._ip_at + len(ip_options) + length
         head = self._encode(
-            dst, src, kind, version, 5 + (len(ip_options) >> 2), tos, ip_len, ident, ip_flags, frag, ttl, proto, 0,
-            ip_src, ip_dst, sport, dport, seq, ack, header >> 2, reserved, flags, window, 0, urgptr,
+            ether_dst, ether_src, ether_type, ip_version, 5 + (len(ip_options) >> 2), ip_tos, ip_len, ip_id, ip_flags,
+            ip_frag, ip_ttl, ip_proto, 0, ip_src, ip_dst, tcp_sport, tcp_dport, tcp_seq, tcp_ack, header >> 2,
+            tcp_reserved, tcp_flags, tcp_window, 0, tcp_urgptr,
         )  # fmt: skip
         ip_end = self._ip_end
+        # both sums, the fields themselves still zero; the addresses count for either
+        ip_total = _from_bytes(head[self._ip_at : ip_end], "big")
+        total = _from_bytes(head[ip_end:] + options, "big") + partial_sum(payload) + _from_bytes(ip_src + ip_dst, "big")
+        total = (total + ip_proto + length) % 0xFFFF
         if ip_options:
-            head = head[:ip_end] + ip_options + head[ip_end:]
-            ip_end += len(ip_options)
-        out = bytearray().join((head, options, payload))
-        view = memoryview(out)
-        _put(out, self._ip_chksum, checksum(view[self._ip_at : ip_end]))
-        total = partial_sum(view[ip_end:]) + pseudo_sum(ip_src, ip_dst, proto, length)
-        _put(out, self._tcp_chksum + len(ip_options), finish(total))
-        return bytes(out)
+            ip_total += _from_bytes(ip_options, "big")
+        ip_total %= 0xFFFF
+        ip_at, tcp_at = self._ip_chksum, self._tcp_chksum
+        return b"".join(
+            (
+                head[:ip_at],
+                (0xFFFF - ip_total if ip_total else 0).to_bytes(2, "big"),
+                head[ip_at + 2 : ip_end],
+                ip_options,
+                head[ip_end:tcp_at],
+                (0xFFFF - total if total else 0).to_bytes(2, "big"),
+                head[tcp_at + 2 :],
+                options,
+                payload,
+            )
+        )
 
     def _refuse(self, data: Buffer, problem: str) -> NoReturn:
         """Say first what it is not, then what is wrong with it."""
@@ -183,9 +226,6 @@ class TcpCodec:
         if values[_PROTO] != PROTO_TCP:
             raise BadFrame(f"ip protocol {values[_PROTO]}")
         raise BadFrame("ip.fragment")
-
-
-_put = Struct("!H").pack_into
 
 
 class OptionsCodec:
@@ -250,8 +290,6 @@ class OptionsCodec:
 
     def encode(self, options: TcpOptions) -> bytes:
         """Padded to a multiple of four octets."""
-        if not options:
-            return b""
         if len(options) == 3 and options[0][0] == "NOP" == options[1][0] and options[2][0] == "Timestamp":
             value = options[2][1]
             if isinstance(value, tuple):

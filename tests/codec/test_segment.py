@@ -1,5 +1,6 @@
 """Whole TCP segments from compiled pieces: Scapy's own values, every bound and checksum checked."""
 
+import inspect
 import struct
 
 import pytest
@@ -8,7 +9,7 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Padding
 
 from scapystack.base.errors import ConfigError
-from scapystack.codec import BadFrame, TcpCodec, TcpFrame
+from scapystack.codec import BadFrame, TcpCodec, TcpFrame, compile_layers
 
 CODEC = TcpCodec()
 ETHER = Ether(dst="02:00:00:00:00:02", src="02:00:00:00:00:01")
@@ -16,7 +17,16 @@ V4 = IP(src="10.0.0.1", dst="10.0.0.2")
 TIMESTAMPS = [("NOP", None), ("NOP", None), ("Timestamp", (7, 9))]
 SYN = [("MSS", 1460), ("SAckOK", b""), ("Timestamp", (1, 0)), ("NOP", None), ("WScale", 7)]
 DATA = bytes(range(256)) * 6
-BARE = TcpFrame(ether_dst=b"\2\0\0\0\0\2", ether_src=b"\2\0\0\0\0\1", ip_src=b"\x0a\0\0\1", ip_dst=b"\x0a\0\0\2")
+ADDRESSES = {
+    "ether_dst": b"\2\0\0\0\0\2",
+    "ether_src": b"\2\0\0\0\0\1",
+    "ip_src": b"\x0a\0\0\1",
+    "ip_dst": b"\x0a\0\0\2",
+}
+
+
+def build(**fields):
+    return CODEC.build(**ADDRESSES, **fields)
 
 
 @pytest.mark.parametrize(
@@ -45,21 +55,25 @@ def test_segment_dissects_to_scapys_values_and_builds_scapys_octets(options, pay
             if name.startswith(prefix + "_") and not name.endswith("_options"):
                 field = layer.get_field(name.partition("_")[2])
                 assert getattr(frame, name) == field.i2m(layer, layer.getfieldval(field.name)), name
-    assert CODEC.build(frame) == data
+    assert CODEC.build(*frame) == data
+
+
+def test_build_takes_the_fields_of_a_frame_in_their_order():
+    assert tuple(inspect.signature(CODEC.build).parameters) == TcpFrame._fields
+    assert TcpFrame._fields[:-3] == compile_layers(Ether, IP, TCP).names
 
 
 def test_build_from_defaults_equals_scapy():
-    assert CODEC.build(BARE) == bytes(ETHER / V4 / TCP())
-    frame = BARE._replace(tcp_flags=0x11, tcp_options=SYN, payload=memoryview(b"abc"), ip_tos=3)
-    assert CODEC.build(frame) == bytes(
+    assert build() == bytes(ETHER / V4 / TCP())
+    assert build(tcp_flags=0x11, tcp_options=SYN, payload=memoryview(b"abc"), ip_tos=3) == bytes(
         ETHER / IP(src="10.0.0.1", dst="10.0.0.2", tos=3) / TCP(flags="FA", options=SYN) / b"abc"
     )
 
 
 def test_build_computes_lengths_and_checksums_whatever_the_frame_holds():
-    data = CODEC.build(BARE._replace(payload=b"abc"))
+    data = build(payload=b"abc")
     stale = CODEC.dissect(data)._replace(payload=b"longer", tcp_options=TIMESTAMPS, tcp_seq=5)
-    assert CODEC.build(stale) == bytes(ETHER / V4 / TCP(seq=5, options=TIMESTAMPS) / b"longer")
+    assert CODEC.build(*stale) == bytes(ETHER / V4 / TCP(seq=5, options=TIMESTAMPS) / b"longer")
 
 
 @pytest.mark.parametrize("options", [[IPOption_NOP()] * 4, [IPOption_RR(length=39, routers=["0.0.0.0"] * 9)]])
@@ -69,11 +83,11 @@ def test_segment_behind_ip_options(options, payload):
     frame = CODEC.dissect(data)
     assert frame.ip_options == data[34 : 14 + frame.ip_ihl * 4]
     assert frame.tcp_options == TIMESTAMPS
-    assert CODEC.build(frame) == data
+    assert CODEC.build(*frame) == data
 
 
 def test_build_pads_ip_options_to_words():
-    data = CODEC.build(BARE._replace(ip_options=b"\1"))
+    data = build(ip_options=b"\1")
     assert CODEC.dissect(data).ip_options == b"\1\0\0\0"
 
 
@@ -155,14 +169,14 @@ def test_options_of_any_shape_are_scapys(octets):
 
 def test_build_options_that_do_not_fit_are_refused():
     with pytest.raises(ConfigError, match="a header has room for 40 octets of options"):
-        CODEC.build(BARE._replace(tcp_options=[(253, bytes(39))]))
+        build(tcp_options=[(253, bytes(39))])
     with pytest.raises(ConfigError, match="a header has room for 40 octets of options"):
-        CODEC.build(BARE._replace(ip_options=bytes(41)))
-    assert len(CODEC.build(BARE._replace(tcp_options=[(253, bytes(38))]))) == 94
+        build(ip_options=bytes(41))
+    assert len(build(tcp_options=[(253, bytes(38))])) == 94
 
 
 def test_build_value_out_of_range_raises_struct_error():
     with pytest.raises(struct.error):
-        CODEC.build(BARE._replace(tcp_seq=1 << 32))
+        build(tcp_seq=1 << 32)
     with pytest.raises(struct.error):
-        CODEC.build(BARE._replace(payload=bytes(65_536)))
+        build(payload=bytes(65_536))
