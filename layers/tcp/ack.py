@@ -48,7 +48,7 @@ def _outside(c: Tcb, seg: Segment) -> bool:
 def _advance(c: Tcb, seg: Segment, acked: int) -> None:
     now = c.core.now
     flight = (c.snd_nxt - c.snd_una) & MASK
-    _time_round_trip(c, seg, now)
+    time_round_trip(c, seg, now)
     octets = acked
     if c.fin_sent and acked == flight:
         octets -= 1  # the FIN takes a number and no room
@@ -75,7 +75,7 @@ def _advance(c: Tcb, seg: Segment, acked: int) -> None:
         c.mark_dirty()
 
 
-def _time_round_trip(c: Tcb, seg: Segment, now: int) -> None:
+def time_round_trip(c: Tcb, seg: Segment, now: int) -> None:
     """One sample: of the segment being timed, else by the timestamp that comes back (RFC 7323 section 4)."""
     if c.rtt_seq is not None:
         if seq_ge(seg.ack, c.rtt_seq):

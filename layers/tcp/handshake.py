@@ -10,8 +10,9 @@ import errno
 
 from scapystack.base.segment import ACK, RST, SYN, Segment
 from scapystack.base.seq import seq_gt, seq_le
+from scapystack.layers.tcp.ack import time_round_trip
 from scapystack.layers.tcp.congestion.control import initial_window
-from scapystack.layers.tcp.state import ESTABLISHED, SYN_RECEIVED
+from scapystack.layers.tcp.state import ESTABLISHED, FIN_WAIT_1, SYN_RECEIVED
 from scapystack.layers.tcp.tcb import NEVER, Tcb
 from scapystack.layers.tcp.timers import start_keepalive
 
@@ -44,7 +45,7 @@ def syn_sent(c: Tcb, seg: Segment) -> None:
     if acceptable:
         c.snd_una = seg.ack
         _syn_acknowledged(c, seg)
-        established(c, seg)
+        established(c)
         c.ack_now = True
     else:
         # simultaneous open (MUST-10): both SYNs have crossed
@@ -108,25 +109,25 @@ def syn_received(c: Tcb, seg: Segment) -> bool:
     c.snd_wl2 = seg.ack
     _syn_acknowledged(c, seg)
     c.snd_una = (c.iss + 1) & MASK
-    established(c, seg)
+    established(c)
     return True
 
 
 def _syn_acknowledged(c: Tcb, seg: Segment) -> None:
     """The SYN is through: time it, stop its timer."""
-    now = c.core.now
-    if c.rtt_seq is not None:
-        c.rtt.sample(now - c.rtt_at)
+    time_round_trip(c, seg, c.core.now)
     c.rtt_seq = None
     c.rtx_at = NEVER
     c.retransmits = 0
 
 
-def established(c: Tcb, seg: Segment) -> None:
-    """Enter ESTABLISHED: windows of congestion control, keep-alive; wake whoever waits."""
-    now = c.core.now
-    c.move(ESTABLISHED)
-    c.heard_at = now
+def established(c: Tcb) -> None:
+    """Enter ESTABLISHED: windows of congestion control, keep-alive; wake whoever waits.
+
+    A CLOSE that came before the ACK of our SYN has waited for it (RFC 9293 section 3.10.4).
+    """
+    c.move(FIN_WAIT_1 if c.fin_queued else ESTABLISHED)
+    c.heard_at = c.core.now
     segments = c.config.initial_cwnd_segments
     if c.syn_retransmitted:
         # 6298/5.7 and 5681/3.1-d: the path has shown a loss; RTO 3 s until there is a sample

@@ -98,6 +98,8 @@ def _acceptable(c: Tcb, seg: Segment) -> bool:
         behind = (nxt - seg.seq) & MASK
         if length <= behind:
             c.core.counters["tcp.drop.old"] += 1
+            if c.ts_ok:
+                _timestamp_of_old(c, seg, behind)
             if c.state == TIME_WAIT and seg.flags & FIN:
                 c.wait_at = c.core.now + 2 * c.config.msl_ms * MILLISECOND  # the peer lost our ACK: again 2 MSL
                 c.arm(c.wait_at)
@@ -125,6 +127,19 @@ def _acceptable(c: Tcb, seg: Segment) -> bool:
         _answer(c)
         c.core.counters["tcp.trimmed"] += 1
     return True
+
+
+def _timestamp_of_old(c: Tcb, seg: Segment, behind: int) -> None:
+    """A segment that the peer sent again for want of our ACK: the next one must echo its timestamp.
+
+    Echoing the first one's would double the peer's RTO with each lost ACK. Only where the numbers are
+    as hard to guess as those of an acceptable segment.
+    """
+    recent = behind <= max(c.options.rcvbuf, 0xFFFF)
+    known = (c.snd_nxt - seg.ack) & MASK <= c.flight + c.max_snd_wnd
+    if recent and known and seg.flags & ACK and seg.length:
+        c.ts_recent = seg.tsval or 0
+        c.ts_recent_at = c.core.now
 
 
 def _answer_unacceptable(c: Tcb, seg: Segment) -> None:

@@ -161,7 +161,7 @@ def _emit_again(c: Tcb, offset: int, n: int) -> None:
     c.core.counters["tcp.retrans_segs"] += 1
     emit(c, seq, flags if n else flags & ~PSH, c.sendbuf.slice(offset, n) if n else (), n)
     if c.rtx_at == NEVER:
-        c.rtx_at = now + c.rtt.rto
+        c.rtx_at = now + (c.patience(c.rtt.rto, c.first_rtx_at) if c.retransmits else c.rtt.rto)
         c.arm(c.rtx_at)
 
 
@@ -221,7 +221,7 @@ def send_syn(c: Tcb) -> None:
         c.rtt_at = now
     transmit(c, c.iss, SYN | ACK if answer else SYN, window, options)
     if c.rtx_at == NEVER:
-        c.rtx_at = now + c.rtt.rto
+        c.rtx_at = now + c.patience(c.rtt.rto, c.heard_at)
         c.arm(c.rtx_at)
 
 

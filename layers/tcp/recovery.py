@@ -37,9 +37,18 @@ def on_duplicate_ack(c: Tcb) -> None:
         return
     elif c.dupacks < DUP_THRESH:
         c.inflation = c.dupacks * mss  # RFC 3042: new data for each of the first two
-    elif c.dupacks == DUP_THRESH and seq_ge(c.snd_una, c.recover):
+    elif c.dupacks == DUP_THRESH and _is_a_loss(c):
         _enter(c)
     c.mark_dirty()
+
+
+def _is_a_loss(c: Tcb) -> bool:
+    """6582/3.2 step 1: three duplicates for `recover` itself may be the echo of what was sent twice.
+
+    6582/4, the ACK heuristic: they are not if the window is open and the ACK before them covered little,
+    for segments that the receiver had already would have been covered by it at a leap.
+    """
+    return seq_gt(c.snd_una, c.recover) or (c.cc.cwnd > c.snd_mss and c.last_acked <= 4 * c.snd_mss)
 
 
 def _enter(c: Tcb) -> None:
@@ -63,6 +72,7 @@ def _resend_first(c: Tcb) -> None:
 def on_new_ack(c: Tcb, acked: int, now: int) -> None:
     """SND.UNA has moved by `acked`."""
     c.dupacks = 0
+    c.last_acked = acked
     if c.in_recovery:
         if seq_ge(c.snd_una, c.recover):
             _leave(c, now)
@@ -72,7 +82,9 @@ def on_new_ack(c: Tcb, acked: int, now: int) -> None:
             _resend_first(c)
         return
     c.inflation = 0
-    if c.rto_recovery and seq_ge(c.snd_una, c.recover):
+    if not c.rto_recovery:
+        c.recover = (c.snd_una - 1) & MASK  # drawn along: left behind, it would seem to lie ahead after 2 GB
+    elif seq_ge(c.snd_una, c.recover):
         c.rto_recovery = False
     c.cc.on_ack(acked, now, c.rtt.srtt, c.flight, c.cwnd_limited or c.rto_recovery)
 

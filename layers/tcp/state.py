@@ -48,7 +48,7 @@ TRANSITIONS: dict[int, dict[int, str]] = {
     },
     SYN_RECEIVED: {
         ESTABLISHED: "receive ACK of SYN",
-        FIN_WAIT_1: "CLOSE: send FIN",
+        FIN_WAIT_1: "receive ACK of SYN after CLOSE: send FIN",
         CLOSED: "reset, refused or timed out",
     },
     ESTABLISHED: {
@@ -59,7 +59,6 @@ TRANSITIONS: dict[int, dict[int, str]] = {
     FIN_WAIT_1: {
         FIN_WAIT_2: "receive ACK of FIN",
         CLOSING: "receive FIN, send ACK",
-        TIME_WAIT: "receive FIN and ACK of FIN, send ACK",
         CLOSED: "ABORT, reset or timed out",
     },
     FIN_WAIT_2: {

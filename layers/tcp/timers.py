@@ -12,10 +12,11 @@ from scapystack.base.segment import ACK
 from scapystack.base.types import MILLISECOND, Nanoseconds
 from scapystack.layers.tcp import recovery
 from scapystack.layers.tcp.output import emit, probe_window, send_new
-from scapystack.layers.tcp.state import CLOSE_WAIT, ESTABLISHED, FIN_WAIT_2, SYN_RECEIVED, SYN_SENT, TIME_WAIT
+from scapystack.layers.tcp.state import FIN_WAIT_2, SYN_RECEIVED, SYN_SENT, SYNCHRONIZED, TIME_WAIT
 from scapystack.layers.tcp.tcb import NEVER, Tcb
 
 MASK = 0xFFFFFFFF
+_KEPT_ALIVE = SYNCHRONIZED - {TIME_WAIT}
 
 
 def expire(c: Tcb, now: Nanoseconds) -> None:
@@ -98,13 +99,15 @@ def _persist(c: Tcb, now: Nanoseconds) -> None:
         send_new(c, force=True)  # RFC 9293 section 3.8.6.2.1: the override timeout
         return
     # MUST-37: open for as long as the probes are answered; unanswered ones run into R2
-    if _gave_up(c, now - c.heard_at):
+    if c.persist_shift == 0:
+        c.first_rtx_at = now
+    elif _gave_up(c, now - max(c.heard_at, c.first_rtx_at)):
         c.tcp.close(c, errno.ETIMEDOUT)
         return
     probe_window(c)
     interval = min(c.rtt.base_rto << (c.persist_shift + 1), c.config.max_rto_ms * MILLISECOND)  # SHLD-30
     c.persist_shift = min(c.persist_shift + 1, 16)
-    c.persist_at = now + interval
+    c.persist_at = now + c.patience(interval, max(c.heard_at, c.first_rtx_at))
     c.arm(c.persist_at)
 
 
@@ -114,7 +117,7 @@ def _persist(c: Tcb, now: Nanoseconds) -> None:
 def start_keepalive(c: Tcb) -> None:
     """Arm the timer if the application asked for it (MUST-24)."""
     c.keepalive_sent = 0
-    if c.options.keepalive and c.state in (ESTABLISHED, CLOSE_WAIT, FIN_WAIT_2):
+    if c.options.keepalive and c.state in _KEPT_ALIVE:
         c.keepalive_at = c.heard_at + c.options.keepalive_idle_ms * MILLISECOND
         c.arm(max(c.keepalive_at, c.core.now + 1))
     else:
@@ -123,12 +126,12 @@ def start_keepalive(c: Tcb) -> None:
 
 def _keepalive(c: Tcb, now: Nanoseconds) -> None:
     o = c.options
-    if not o.keepalive or c.state not in (ESTABLISHED, CLOSE_WAIT, FIN_WAIT_2):
+    if not o.keepalive or c.state not in _KEPT_ALIVE:
         return
     idle_at = max(c.heard_at, c.last_data_at) + o.keepalive_idle_ms * MILLISECOND
     if c.snd_una != c.snd_nxt or (idle_at > now and not c.keepalive_sent):
         # MUST-26: only when nothing was sent or received for the interval
-        c.keepalive_at = max(idle_at, now + MILLISECOND)
+        c.keepalive_at = idle_at if idle_at > now else now + o.keepalive_interval_ms * MILLISECOND
         c.arm(c.keepalive_at)
         return
     if c.keepalive_sent >= o.keepalive_probes:  # MUST-29: never after one alone
