@@ -104,11 +104,14 @@ class StreamSocket(Socket):
         """
         remote, port = unpack_address(address)
         deadline = self._deadline()
-        self._at_once(lambda: self._start(remote, port))
-        if self._timeout == 0:
-            self._at_once(self._in_progress)
-        else:
+        self._at_once(lambda: self._begin(remote, port))
+        if self._timeout != 0:
             self._perform(self._made, Channel.wait_for_write, deadline=deadline)
+
+    def _begin(self, remote: Address, port: int) -> None:
+        self._start(remote, port)
+        if self._timeout == 0 and not self._made():
+            raise os_error(EINPROGRESS)
 
     def _start(self, remote: Address, port: int) -> None:
         """Send the SYN; for a second call, say how the first one stands."""
@@ -141,10 +144,6 @@ class StreamSocket(Socket):
             self._established = True
             return True
         return None
-
-    def _in_progress(self) -> None:
-        if not self._made():
-            raise os_error(EINPROGRESS)
 
     def _take_error(self) -> int:
         connection = self._connection

@@ -29,12 +29,13 @@ _READING, _SKIPPING, _SENDING, _DRAINING = range(4)
 class HttpSession(Session):
     """One connection, request after request."""
 
-    __slots__ = ("_fd", "_input", "_keep", "_left", "_more_comes", "_offset", "_output", "_skip", "_state")
+    __slots__ = ("_fd", "_input", "_keep", "_left", "_more_comes", "_offset", "_output", "_searched", "_skip", "_state")
 
     def __init__(self, service: Service, connection: object) -> None:
         super().__init__(service, connection)  # type: ignore[arg-type]
         self._state = _READING
         self._input = b""  # the head so far, and what was pipelined behind it
+        self._searched = 0  # so far of it there is no end of a head
         self._output = b""  # the head of the answer, or a whole small answer, as far as it is not written
         self._fd = -1  # the file behind it
         self._offset = 0
@@ -59,20 +60,21 @@ class HttpSession(Session):
     def _read(self) -> bool:
         """Read a head. True when there is something to answer."""
         connection = self.connection
-        seen = max(len(self._input) - 3, 0)
         if connection.available:
             self._input += connection.read(_HEAD_MAX - len(self._input))
-            if self._input[:1] in b"\r\n":
-                self._input = self._input.lstrip(b"\r\n")  # RFC 9112 section 2.2: empty lines before a request
-                seen = 0
-        end = END_OF_HEAD.search(self._input, seen if seen <= len(self._input) else 0)
+        if self._input[:1] in (b"\r", b"\n"):
+            self._input = self._input.lstrip(b"\r\n")  # RFC 9112 section 2.2: empty lines before a request
+            self._searched = 0
+        end = END_OF_HEAD.search(self._input, self._searched)
         if end is None:
+            self._searched = max(len(self._input) - 3, 0)  # the end may have begun there
             if len(self._input) >= _HEAD_MAX:
                 self._refuse(431)
                 return True
             if connection.eof:
                 self.finish()
             return False
+        self._searched = 0
         head, self._input = self._input[: end.start()], self._input[end.end() :]
         try:
             request = parse_request(head)

@@ -25,7 +25,7 @@ def pair(still):
 
 
 def test_sendto_bound_socket_receives_data_and_sender(still, pair):
-    a, b = pair
+    a, _ = pair
     c = still.udp()
     assert c.sendto(b"hello", ("127.0.0.1", 5000)) == 5
     data, sender = a.recvfrom(100)

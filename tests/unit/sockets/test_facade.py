@@ -1,0 +1,175 @@
+"""`Stack`: what it puts together, what it refuses, what it leaves behind."""
+
+import errno
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from scapystack import Stack
+from scapystack.base.errors import ConfigError
+from scapystack.link.memory import MemoryLink
+from scapystack.sockets.datagram import DatagramSocket, RawSocket
+from scapystack.sockets.stream import StreamSocket
+
+SAFETY_S = 20
+
+
+def errno_of(call, *args):
+    with pytest.raises(OSError) as caught:  # noqa: PT011  # the errno is what is compared
+        call(*args)
+    return caught.value.errno
+
+
+def test_stack_without_a_link_talks_to_itself():
+    with Stack(seed=1) as stack:
+        server = stack.create_server(("127.0.0.1", 0))
+        client = stack.create_connection(server.getsockname(), timeout=SAFETY_S)
+        accepted, _ = server.accept()
+        client.sendall(b"me")
+        assert accepted.recv(2) == b"me"
+
+
+def test_stack_has_its_address_and_gateway():
+    a, _ = MemoryLink.pair()
+    stack = Stack("10.1.2.3/16", link=a, gateway="10.1.0.1", seed=1)
+    (entry,) = stack.net.interfaces[1].addresses
+    assert entry.address == socket.inet_aton("10.1.2.3")
+    assert stack.net.ipv4.route(socket.inet_aton("198.51.100.1")).hop == socket.inet_aton("10.1.0.1")
+    stack.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "gateway"), [("10.0.0.1", None), ("nonsense/24", None), ("10.0.0.1/24", "192.0.2.1")]
+)
+def test_stack_wrong_address_is_a_config_error_and_closes_the_link(address, gateway):
+    a, b = MemoryLink.pair()
+    with pytest.raises(ConfigError):
+        Stack(address, link=a, gateway=gateway, seed=1)
+    assert b.peer is None
+
+
+def test_stack_same_seed_draws_the_same_numbers():
+    names = []
+    for seed in (7, 7, 8, None, None):
+        stack = Stack(seed=seed)
+        sock = stack.socket()
+        sock.bind(("", 0))
+        names.append(sock.getsockname())
+        stack.close()
+    assert names[0] == names[1] != names[2]
+    assert len(set(names[2:])) == 3
+
+
+def test_stack_attach_joins_a_second_network():
+    pairs = [MemoryLink.pair(names=(name, name)) for name in ("left", "right")]
+    with Stack("10.0.0.1/24", link=pairs[0][0], seed=1) as stack:
+        stack.attach(pairs[1][0], "10.0.1.1/24", "10.0.1.2/24")
+        with Stack("10.0.1.9/24", link=pairs[1][1], seed=2) as other:
+            assert other.ping("10.0.1.2", timeout=SAFETY_S).address == "10.0.1.2"
+
+
+def test_stack_close_ends_thread_sockets_and_links():
+    a, b = MemoryLink.pair()
+    before = threading.active_count()
+    stack = Stack(link=a, seed=1).start()
+    assert stack.start() is stack  # a second start changes nothing
+    assert threading.active_count() == before + 1
+    sock = stack.socket()
+    sock.bind(("", 0))
+    stack.close()
+    stack.close()
+    assert threading.active_count() == before
+    assert b.peer is None
+    assert errno_of(sock.listen) == errno.EBADF
+    with pytest.raises(RuntimeError):
+        stack.start()
+
+
+def test_stack_close_sends_fin_to_peers(live):
+    one, two = live
+    server = one.create_server(("", 4000))
+    client = two.create_connection(("10.0.0.1", 4000), timeout=SAFETY_S)
+    accepted, _ = server.accept()
+    one.close()
+    assert client.recv(1) == b""
+    accepted.close()
+
+
+def test_socket_kinds_and_their_attributes():
+    stack = Stack(seed=1)
+    for kind, proto, cls in (
+        (socket.SOCK_STREAM, 0, StreamSocket),
+        (socket.SOCK_STREAM, socket.IPPROTO_TCP, StreamSocket),
+        (socket.SOCK_DGRAM, 0, DatagramSocket),
+        (socket.SOCK_DGRAM, socket.IPPROTO_UDP, DatagramSocket),
+        (socket.SOCK_RAW, socket.IPPROTO_ICMP, RawSocket),
+    ):
+        sock = stack.socket(socket.AF_INET, kind, proto)
+        assert isinstance(sock, cls)
+        assert (sock.family, sock.type, sock.proto) == (socket.AF_INET, kind, proto)
+    assert stack.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK).getblocking() is False
+    stack.close()
+
+
+@pytest.mark.parametrize(
+    ("args", "number"),
+    [
+        ((socket.AF_INET6,), errno.EAFNOSUPPORT),
+        ((socket.AF_UNIX,), errno.EAFNOSUPPORT),
+        ((socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_UDP), errno.EPROTONOSUPPORT),
+        ((socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_TCP), errno.EPROTONOSUPPORT),
+        ((socket.AF_INET, socket.SOCK_RAW), errno.EPROTONOSUPPORT),
+        ((socket.AF_INET, socket.SOCK_SEQPACKET), errno.EINVAL),
+    ],
+)
+def test_socket_of_another_kind_raises_its_errno(args, number):
+    stack = Stack(seed=1)
+    assert errno_of(stack.socket, *args) == number
+    stack.close()
+
+
+def test_socket_default_time_out_of_the_socket_module_counts():
+    stack = Stack(seed=1)
+    socket.setdefaulttimeout(3.5)
+    try:
+        assert stack.socket().gettimeout() == 3.5
+    finally:
+        socket.setdefaulttimeout(None)
+    stack.close()
+
+
+def test_create_connection_failing_closes_its_socket(still):
+    with pytest.raises(ConnectionRefusedError):
+        still.stack.create_connection(("127.0.0.1", 4999), timeout=SAFETY_S)
+    assert not list(still.stack._sockets)
+
+
+def test_create_connection_keeps_the_time_out(still):
+    server = still.stack.create_server(("127.0.0.1", 0))
+    assert still.stack.create_connection(server.getsockname()).gettimeout() is None
+    assert still.stack.create_connection(server.getsockname(), timeout=2).gettimeout() == 2.0
+    assert still.stack.create_connection(server.getsockname(), None).gettimeout() is None
+
+
+def test_create_server_refuses_what_there_is_not(still):
+    for wrong in ({"reuse_port": True}, {"dualstack_ipv6": True}):
+        with pytest.raises(ValueError, match="supported"):
+            still.stack.create_server(("", 4000), **wrong)
+    server = still.stack.create_server(("", 4000), backlog=3)
+    assert errno_of(still.stack.create_server, ("", 4000)) == errno.EADDRINUSE
+    (listener,) = still.net.tcp.listeners.values()
+    assert listener.backlog == 3
+    server.close()
+
+
+def test_import_scapystack_is_light_and_stack_comes_on_demand():
+    code = (
+        "import sys, scapystack; light = {'scapy', 'socket', 'threading', 'scapystack.stack'} & set(sys.modules);"
+        "import scapystack as s; s.Stack;"
+        "print(sorted(light), 'scapystack.stack' in sys.modules, 'scapy.all' in sys.modules, hasattr(s, 'nothing'))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert out.stdout == "[] True False False\n"
