@@ -40,6 +40,7 @@ class CompiledLayers:
 
     __slots__ = (
         "_parts",
+        "_readers",
         "assumed",
         "decode",
         "encode",
@@ -67,6 +68,7 @@ class CompiledLayers:
         self._parts: dict[str, tuple[Part, Any]] = {
             f"{plan.name}.{part.name}": (part, plan.packet) for plan in plans for part in plan.parts()
         }
+        self._readers = [(name, _reader(part.scapy), packet) for name, (part, packet) in self._parts.items()]
         namespace: dict[str, Any] = {"Struct": struct.Struct, "from_bytes": int.from_bytes}
         exec(compile(self.source, f"<compiled {'/'.join(self.fields)}>", "exec"), namespace)
         self.decode = namespace["decode"]
@@ -76,8 +78,8 @@ class CompiledLayers:
         """`{"IP.src": "10.0.0.1", "TCP.flags": <Flag 2 (S)>, ...}`: the values that Scapy's packets hold."""
         values = self.decode(buf, offset)
         return {
-            name: part.scapy.m2i(packet, value)
-            for (name, (part, packet)), value in zip(self._parts.items(), values, strict=True)
+            name: value if m2i is None else m2i(packet, value)
+            for (name, m2i, packet), value in zip(self._readers, values, strict=True)
         }
 
     def encode_dict(self, values: Mapping[str, Any]) -> bytes:
@@ -112,6 +114,13 @@ def compile_layers(*layers: Any) -> CompiledLayers:
     with one line that names the field and the reason where a layer cannot be compiled.
     """
     return CompiledLayers(plan_layers(layers))
+
+
+def _reader(scapy_field: Any) -> Any:
+    """The field's `m2i`; None where that is Scapy's default, which changes nothing."""
+    from scapy.fields import Field  # noqa: PLC0415
+
+    return None if type(scapy_field).m2i is Field.m2i else scapy_field.m2i
 
 
 def _machine(scapy_field: Any, packet: Any, value: Any) -> Any:
