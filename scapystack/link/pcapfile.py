@@ -1,0 +1,253 @@
+"""Capture files: a writer for pcap and pcapng, and a small reader.
+
+pcap after draft-ietf-opsawg-pcap (its nanosecond variant), pcapng after draft-ietf-opsawg-pcapng,
+with what Wireshark shows of it: a section that names us, interfaces with names, packets with their
+direction and a comment. Every record is written out whole, at once: a process that is killed leaves
+a file that opens. Times are nanoseconds since 1970.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
+from typing import BinaryIO
+
+from scapystack.base.errors import LinkError
+from scapystack.base.types import Buffer, Nanoseconds
+
+LINKTYPE_ETHERNET = 1
+SNAPLEN = 262_144
+"""What Wireshark and tcpdump take at most; a super-segment has about 65,600."""
+
+INBOUND = 1
+OUTBOUND = 2
+
+_PCAP_NANO = 0xA1B23C4D
+_PCAP_MICRO = 0xA1B2C3D4
+_SHB = 0x0A0D0D0A
+_IDB = 1
+_EPB = 6
+_BYTE_ORDER = 0x1A2B3C4D
+
+_OPT_END = 0
+_OPT_COMMENT = 1
+_SHB_USERAPPL = 4
+_IF_NAME = 2
+_IF_DESCRIPTION = 3
+_IF_MACADDR = 6
+_IF_TSRESOL = 9
+_EPB_FLAGS = 2
+
+_PCAP_HEADER = Struct("<IHHiIII")
+_PCAP_RECORD = Struct("<IIII")
+_EPB_HEADER = Struct("<IIIIIII")
+_OPTION = Struct("<HH")
+
+
+def _padded(octets: Buffer) -> bytes:
+    return bytes(octets) + bytes(-len(octets) % 4)
+
+
+def _option(code: int, value: bytes) -> bytes:
+    return _OPTION.pack(code, len(value)) + _padded(value)
+
+
+def _block(kind: int, body: bytes) -> bytes:
+    length = (len(body) + 12).to_bytes(4, "little")
+    return kind.to_bytes(4, "little") + length + body + length
+
+
+class CaptureFile:
+    """An open capture. `format` is `pcap` or `pcapng`; None takes it from the file's name.
+
+    `target` is a path, `-` for standard output, or a binary file that somebody else closes. Raises
+    LinkError if it cannot be opened. A write that fails (a full disk) ends the capture and is noted
+    in `error`; it harms nobody else.
+    """
+
+    def __init__(self, target: str | Path | BinaryIO, format: str | None = None) -> None:
+        self.error = ""
+        self.packets = 0
+        self._ours = False
+        self.name = target if isinstance(target, str) else str(getattr(target, "name", target))
+        self.format = format or ("pcap" if self.name.endswith((".pcap", ".cap", ".dmp")) else "pcapng")
+        if self.format not in ("pcap", "pcapng"):
+            raise LinkError(f"no capture format named {self.format!r}: pcap or pcapng")
+        self._interfaces = 0
+        self._file: BinaryIO | None = self._open(target)
+        self._put(self._header())
+
+    def _open(self, target: str | Path | BinaryIO) -> BinaryIO:
+        if not isinstance(target, str | Path):
+            return target
+        if str(target) == "-":
+            return sys.stdout.buffer
+        try:
+            file = open(target, "wb", buffering=0)  # noqa: SIM115 - closed by close()
+        except OSError as error:
+            raise LinkError(f"cannot write {target}: {error.strerror}") from None
+        self._ours = True
+        return file
+
+    def _header(self) -> bytes:
+        if self.format == "pcap":
+            return _PCAP_HEADER.pack(_PCAP_NANO, 2, 4, 0, 0, SNAPLEN, LINKTYPE_ETHERNET)
+        body = Struct("<IHHq").pack(_BYTE_ORDER, 1, 0, -1)
+        return _block(_SHB, body + _option(_SHB_USERAPPL, b"scapystack") + _option(_OPT_END, b""))
+
+    def interface(self, name: str, description: str = "", mac: bytes = b"") -> int:
+        """Describe an interface; its number, for `packet`. (A pcap file knows none: 0.)"""
+        if self.format == "pcap":
+            return 0
+        options = _option(_IF_NAME, name.encode())
+        if description:
+            options += _option(_IF_DESCRIPTION, description.encode())
+        if len(mac) == 6:
+            options += _option(_IF_MACADDR, mac)
+        options += _option(_IF_TSRESOL, b"\x09") + _option(_OPT_END, b"")
+        self._put(_block(_IDB, Struct("<HHI").pack(LINKTYPE_ETHERNET, 0, SNAPLEN) + options))
+        self._interfaces += 1
+        return self._interfaces - 1
+
+    def packet(
+        self, octets: Buffer, at: Nanoseconds, interface: int = 0, direction: int = 0, comment: str = ""
+    ) -> None:
+        """Write one packet: `direction` is `INBOUND`, `OUTBOUND` or 0. A pcap file keeps no comments."""
+        self.write(self.record(octets, at, interface, direction, comment))
+
+    def record(
+        self, octets: Buffer, at: Nanoseconds, interface: int = 0, direction: int = 0, comment: str = ""
+    ) -> bytes:
+        """The record of one packet, for a `write` of several together."""
+        size = len(octets)
+        kept = octets if size <= SNAPLEN else octets[:SNAPLEN]
+        if self.format == "pcap":
+            seconds, nanoseconds = divmod(at, 1_000_000_000)
+            return _PCAP_RECORD.pack(seconds & 0xFFFFFFFF, nanoseconds, len(kept), size) + kept
+        options = b""
+        if direction:
+            options += _option(_EPB_FLAGS, direction.to_bytes(4, "little"))
+        if comment:
+            options += _option(_OPT_COMMENT, comment.encode()[:65_535])
+        if options:
+            options += _option(_OPT_END, b"")
+        padding = -len(kept) % 4
+        length = 32 + len(kept) + padding + len(options)
+        high, low = at >> 32 & 0xFFFFFFFF, at & 0xFFFFFFFF
+        head = _EPB_HEADER.pack(_EPB, length, interface, high, low, len(kept), size)
+        return b"".join((head, kept, bytes(padding), options, length.to_bytes(4, "little")))
+
+    def write(self, *records: bytes) -> None:
+        """Write records, all at once."""
+        self.packets += len(records)
+        self._put(b"".join(records))
+
+    def _put(self, octets: bytes) -> None:
+        file = self._file
+        if file is None:
+            return
+        try:
+            view = memoryview(octets)
+            while view:  # a pipe may take less than all
+                taken = file.write(view)
+                if not taken:
+                    raise BlockingIOError(errno.EAGAIN, "it takes no more")
+                view = view[taken:]
+            if not self._ours:
+                file.flush()
+        except (OSError, ValueError) as error:
+            self.error = f"cannot write {self.name}: {getattr(error, 'strerror', None) or error}"
+            self.close()
+
+    def close(self) -> None:
+        """Close the file, if it is ours. Harmless when repeated."""
+        file, self._file = self._file, None
+        if file is not None and self._ours:
+            file.close()
+
+
+@dataclass(slots=True)
+class CapturedPacket:
+    """One packet of a capture file. `size` is its length on the wire (`data` may have been cut)."""
+
+    data: bytes
+    at: Nanoseconds
+    size: int
+    interface: str = ""
+    direction: int = 0
+    comment: str = ""
+
+
+def read_capture(path: str | Path) -> list[CapturedPacket]:
+    """The Ethernet packets of a pcap or pcapng file, in either byte order; a torn last record is left out.
+
+    Raises LinkError for what is neither, and OSError if it cannot be read.
+    """
+    octets = Path(path).read_bytes()
+    magic = octets[:4]
+    if magic == _SHB.to_bytes(4, "little"):
+        return list(_read_pcapng(octets))
+    for order in "<>":
+        for number, factor in ((_PCAP_NANO, 1), (_PCAP_MICRO, 1_000)):
+            if magic == Struct(order + "I").pack(number):
+                return list(_read_pcap(octets, order, factor))
+    raise LinkError(f"{path} is neither a pcap nor a pcapng file")
+
+
+def _read_pcap(octets: bytes, order: str, factor: int) -> Iterator[CapturedPacket]:
+    record = Struct(order + "IIII")
+    at = _PCAP_HEADER.size
+    while at + 16 <= len(octets):
+        seconds, fraction, kept, size = record.unpack_from(octets, at)
+        at += 16
+        if at + kept > len(octets):
+            return
+        yield CapturedPacket(octets[at : at + kept], seconds * 1_000_000_000 + fraction * factor, size)
+        at += kept
+
+
+def _read_pcapng(octets: bytes) -> Iterator[CapturedPacket]:
+    order = "<"
+    interfaces: list[tuple[str, int]] = []
+    at = 0
+    while at + 12 <= len(octets):
+        if octets[at : at + 4] == _SHB.to_bytes(4, "little"):
+            order = "<" if octets[at + 8 : at + 12] == _BYTE_ORDER.to_bytes(4, "little") else ">"
+            interfaces = []
+        kind, length = Struct(order + "II").unpack_from(octets, at)
+        if length < 12 or at + length > len(octets):
+            return
+        body = octets[at + 8 : at + length - 4]
+        at += length
+        if kind == _IDB:
+            options = dict(_options(body[8:], order))
+            resolution = options.get(_IF_TSRESOL, b"\x06")[0]
+            interfaces.append((options.get(_IF_NAME, b"").decode(errors="replace"), resolution))
+        elif kind == _EPB:
+            yield _enhanced_packet(body, order, interfaces)
+
+
+def _enhanced_packet(body: bytes, order: str, interfaces: Sequence[tuple[str, int]]) -> CapturedPacket:
+    number, high, low, kept, size = Struct(order + "IIIII").unpack_from(body)
+    name, resolution = interfaces[number] if number < len(interfaces) else ("", 6)
+    ticks = high << 32 | low
+    # if_tsresol: a negative power of 2 with the top bit, else of 10
+    units = 1 << (resolution & 127) if resolution & 128 else 10**resolution
+    options = dict(_options(body[20 + kept + -kept % 4 :], order))
+    flags = int.from_bytes(options.get(_EPB_FLAGS, b""), "little" if order == "<" else "big")
+    comment = options.get(_OPT_COMMENT, b"").decode(errors="replace")
+    return CapturedPacket(body[20 : 20 + kept], ticks * 1_000_000_000 // units, size, name, flags & 3, comment)
+
+
+def _options(octets: bytes, order: str) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + 4 <= len(octets):
+        code, length = Struct(order + "HH").unpack_from(octets, at)
+        if code == _OPT_END:
+            return
+        yield code, octets[at + 4 : at + 4 + length]
+        at += 4 + length + -length % 4
