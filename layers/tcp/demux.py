@@ -23,9 +23,11 @@ from scapystack.base.guard import tcp_header
 from scapystack.base.segment import ACK, FIN, RST, SYN, Segment
 from scapystack.base.seq import seq_gt
 from scapystack.base.types import SECOND, Address, Nanoseconds
+from scapystack.layers.ipoptions import return_route
 from scapystack.layers.ports import pick
 from scapystack.layers.tcp import icmp, timers
 from scapystack.layers.tcp.bound import BoundPorts
+from scapystack.layers.tcp.handshake import set_mss
 from scapystack.layers.tcp.input import segment_arrives
 from scapystack.layers.tcp.isn import IsnGenerator
 from scapystack.layers.tcp.listen import Listener
@@ -86,24 +88,42 @@ class Tcp:
         c = self.connections.get((d.dst, dport, d.src, sport))
         if c is not None and not (c.state == TIME_WAIT and seg.flags & SYN and self._reopens(c, seg)):
             segment_arrives(c, seg)
-            return
-        listener = self.listeners.get((d.dst, dport)) or self.listeners.get((ANY4, dport))
-        if listener is not None:
-            listener.segment_arrives(seg)
         else:
-            counters["tcp.no_port"] += 1
-            self.send_rst_for(seg)
+            listener = self._listener(d.dst, dport)
+            if listener is not None:
+                listener.segment_arrives(seg)
+            else:
+                counters["tcp.no_port"] += 1
+                self.send_rst_for(seg)
+        if d.options:
+            self._came_by(d, seg)
+
+    def _listener(self, local: Address, port: int) -> Listener | None:
+        return self.listeners.get((local, port)) or self.listeners.get((ANY4, port))
 
     def _reopens(self, c: Tcb, seg: Segment) -> bool:
-        """MAY-2: a SYN newer than all of the old connection ends its TIME-WAIT (RFC 6191 for timestamps)."""
-        if seg.flags & (ACK | RST | FIN):
+        """MAY-2: a SYN newer than all of the old connection may take its place in TIME-WAIT.
+
+        Newer by its timestamp where both have one (SHLD-4, RFC 6191), else by its sequence number.
+        """
+        if seg.flags & (ACK | RST | FIN) or self._listener(c.local_addr, c.local_port) is None:
             return False
-        newer = seq_gt(seg.seq, c.rcv_nxt)
         if c.ts_ok and seg.tsval is not None and seg.tsval != c.ts_recent:
-            newer = seq_gt(seg.tsval, c.ts_recent)
-        if newer:
-            self.close(c, 0)
-        return newer
+            return seq_gt(seg.tsval, c.ts_recent)
+        return seq_gt(seg.seq, c.rcv_nxt)
+
+    def _came_by(self, d: Datagram, seg: Segment) -> None:
+        """MUST-53: what a peer sent by a source route is answered along it; SHLD-24: the last one counts.
+
+        MUST-52: a connection that we opened keeps the route that its application gave.
+        """
+        c = self.connections.get((d.dst, seg.dport, d.src, seg.sport))
+        if c is None or not c.passive or c.heard_at != self.core.now:
+            return
+        way = return_route(d.options)
+        if way and way != c.options.ip_options:
+            c.options.ip_options = way
+            set_mss(c)
 
     def icmp_error(self, error: IcmpError) -> None:
         """RFC 9293 section 3.9.2.2 (MUST-54); the rules stand in `icmp`."""
@@ -169,8 +189,8 @@ class Tcp:
     def advise(self, c: Tcb) -> None:
         """MUST-20, R1 reached: tell IP that this way may be dead (RFC 1122 section 3.3.1.4)."""
         self.core.counters["tcp.r1_reached"] += 1
-        c.soft_error = errno.ETIMEDOUT
         self.ip.advise(c.route)
+        c.report(errno.ETIMEDOUT)
 
     # -- opening -------------------------------------------------------------------------------------
 
@@ -262,10 +282,8 @@ class Tcp:
             )
         key = (source, local_port, remote, port)
         old = self.connections.get(key)
-        if old is not None:
-            if old.state != TIME_WAIT or not reuse:
-                raise os_error(errno.EADDRINUSE)
-            self.close(old, 0)
+        if old is not None and (old.state != TIME_WAIT or not reuse):
+            raise os_error(errno.EADDRINUSE)
         c = Connection(self, key[:2], key[2:], route, options or Options.of(self.config))
         self._add(c)
         c.move(SYN_SENT)
@@ -288,6 +306,12 @@ class Tcp:
         return c
 
     def _add(self, c: Connection) -> None:
+        old = self.connections.get(c.key)
+        if old is not None:
+            # MAY-2: in the place of one in TIME-WAIT, with numbers behind all that it used
+            self.close(old, 0)
+            if not seq_gt(c.iss, old.snd_nxt):
+                c.begin_at((old.snd_nxt + 0x10000) & MASK)
         self.connections[c.key] = c
         self.ports[c.local_port] = self.ports.get(c.local_port, 0) + 1
 

@@ -12,6 +12,7 @@ from scapystack.base.segment import ACK, RST, SYN, Segment
 from scapystack.base.seq import seq_gt, seq_le
 from scapystack.layers.tcp.ack import time_round_trip
 from scapystack.layers.tcp.congestion.control import initial_window
+from scapystack.layers.tcp.output import advertised_mss
 from scapystack.layers.tcp.state import ESTABLISHED, FIN_WAIT_1, SYN_RECEIVED
 from scapystack.layers.tcp.tcb import NEVER, Tcb
 from scapystack.layers.tcp.timers import start_keepalive
@@ -77,6 +78,7 @@ def take_syn(c: Tcb, seg: Segment) -> None:
     c.snd_wl1 = seg.seq
     c.snd_wl2 = seg.ack
     set_mss(c)
+    c.rcv_mss = min(536, advertised_mss(c), c.peer_mss) - (12 if c.ts_ok else 0)  # until larger ones come
 
 
 def window_shift(rcvbuf: int) -> int:

@@ -51,7 +51,7 @@ def icmp_error(tcp: Tcp, error: IcmpError) -> None:
         # SHLD-26, by RFC 5927 section 5.2 only before the connection is synchronised
         tcp.close(c, error.errno)
     else:
-        c.soft_error = error.errno  # MUST-56, SHLD-25: shown, and nothing more
+        c.report(error.errno)  # MUST-56, SHLD-25: shown, and nothing more
         if c.state == SYN_SENT and error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH) and error.local:
             # nobody answered ARP: what a user expects of connect() here is EHOSTUNREACH, soon
             tcp.close(c, error.errno)

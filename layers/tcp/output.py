@@ -310,7 +310,7 @@ def transmit(
         try:
             c.route = route = tcp.ip.route(c.remote_addr, c.local_addr)
         except OSError as error:
-            c.soft_error = error.errno or 0
+            c.report(error.errno or 0)
             c.core.counters["tcp.drop.no_route"] += 1
             return
     tcp.segs_out += 1

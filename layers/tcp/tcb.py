@@ -52,6 +52,7 @@ class Options:
     oobinline: bool = False
     congestion: str = "reno"
     ip_options: bytes = b""  # sent in every packet (MUST-51: a source route goes here)
+    report_errors: bool = True  # SHLD-20: off, a soft error is noted and nobody is woken
 
     @classmethod
     def of(cls, config: TcpConfig) -> Options:
@@ -185,6 +186,10 @@ class Tcb(Endpoint):
         self.last_data_at: Nanoseconds = 0
         self.dirty = False
 
+    def begin_at(self, iss: int) -> None:
+        """Use this initial sequence number; only before anything was sent."""
+        self.iss = self.snd_una = self.snd_nxt = self.recover = self.rtx_nxt = self.rtx_end = iss
+
     # -- moving ------------------------------------------------------------------------------------
 
     def move(self, state: int) -> None:
@@ -196,6 +201,12 @@ class Tcb(Endpoint):
         if self.tcp.observers:
             for observer in self.tcp.observers:
                 observer(self, old, state)
+
+    def report(self, error: int) -> None:
+        """MUST-47: note a soft error, which ends nothing, and have the application look (SHLD-9, SHLD-25)."""
+        self.soft_error = error
+        if self.options.report_errors:
+            self.core.mark_ready(self)
 
     def mark_dirty(self) -> None:
         """Have the next output pass look at this connection."""
