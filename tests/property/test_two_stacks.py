@@ -21,10 +21,18 @@ from scapystack.layers.tcp.user import Connection
 from tests.harness.net import DELAY, Host, Net, config_of
 
 PORT = 7000
+PATIENT = {  # nobody gives up: a wire that drops 20 frames in a row would be reason enough
+    "arp_tries": 1_000,
+    "tcp_syn_retries": 1_000,
+    "tcp_synack_retries": 1_000,
+    "tcp_max_rto_ms": 4_000,
+    "tcp_r2_ms": 10_000_000,
+    "tcp_msl_ms": 100,
+}
 FAULTS = ["drop", "twice", "late", "later", "bit"]
 SECRET = random.Random(5).randbytes(1 << 22)
 
-fast = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+fast = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @dataclass
@@ -130,10 +138,10 @@ class Pair:
 
     def __init__(self, wire: Wire, how: dict[str, Any]) -> None:
         self.net = Net(fault=faulty(wire))
-        common = {name: how[name] for name in ("tcp_sack", "tcp_timestamps", "tcp_window_scaling", "tcp_nodelay")}
+        common = {name: value for name, value in how.items() if name.startswith("tcp_")}
         self.ends = []
         for side, address in enumerate(("10.0.0.1/24", "10.0.0.2/24")):
-            config = config_of(tcp_rcvbuf=how["rcvbuf"][side], tcp_sndbuf=how["sndbuf"], tcp_msl_ms=100, **common)
+            config = config_of(tcp_rcvbuf=how["rcvbuf"][side], tcp_sndbuf=how["sndbuf"], **PATIENT, **common)
             host = self.net.host(address, config=config, seed=side, mtu=how["mtu"], gso_max=how["gso_max"])
             self.ends.append(End(host, side << 21))
         a, b = self.ends
@@ -209,13 +217,13 @@ HOW = st.fixed_dictionaries(
         "tcp_timestamps": st.booleans(),
         "tcp_window_scaling": st.booleans(),
         "tcp_nodelay": st.booleans(),
+        "tcp_quick_acks": st.sampled_from([0, 0, 16]),
     }
 )
 
 
-@fast
-@given(WIRE, HOW, st.lists(STEPS, min_size=1, max_size=25))
-def test_any_faults_any_calls_octets_arrive_as_sent(wire: Wire, how: dict[str, Any], steps: list[Any]) -> None:
+def play(wire: Wire, how: dict[str, Any], steps: list[Any]) -> Pair:
+    """The whole life of a connection: the steps, all that is left to read, the end; judged on the way."""
     pair = Pair(wire, how)
     for end, n in zip(pair.ends, how["bulk"], strict=True):
         pair.net.enter(end.host)
@@ -236,6 +244,26 @@ def test_any_faults_any_calls_octets_arrive_as_sent(wire: Wire, how: dict[str, A
         assert end.connection is not None
         assert end.connection.error == 0
     at_rest(pair)
+    assert pair.net.frames < 200 + len(wire.plan) + wire.n + sum(end.read for end in pair.ends) // 50  # no storms
+    return pair
+
+
+@settings(fast, max_examples=300)
+@given(WIRE, HOW, st.lists(STEPS, min_size=1, max_size=25))
+def test_any_faults_any_calls_octets_arrive_as_sent(wire: Wire, how: dict[str, Any], steps: list[Any]) -> None:
+    play(wire, how, steps)
+
+
+@settings(fast, max_examples=150)
+@given(HOW, st.lists(STEPS, min_size=1, max_size=25))
+def test_no_fault_any_calls_nothing_sent_twice(how: dict[str, Any], steps: list[Any]) -> None:
+    """Where nothing is lost nothing is sent again, but what probed a window that was closed."""
+    pair = play(Wire([], 0, 0.0, 0), how, steps)
+    for end in pair.ends:
+        counters = end.host.stack.counters
+        assert counters["tcp.retrans_segs"] <= counters["tcp.window_probes"]
+        assert counters["tcp.timeouts"] == 0
+        assert counters["tcp.out_of_order"] == 0
 
 
 def at_rest(pair: Pair) -> None:
