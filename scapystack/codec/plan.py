@@ -124,6 +124,8 @@ def _expand(layer: Any) -> Iterator[tuple[Any, bool]]:
 
 def _need_absent(plan: LayerPlan) -> None:
     """Before another layer, what was left out must be empty unless somebody fills it in (IP options)."""
+    from scapy.fields import ConditionalField  # noqa: PLC0415
+
     packet = plan.packet
     for name in plan.absent:
         scapy_field = packet.get_field(name)
@@ -131,11 +133,13 @@ def _need_absent(plan: LayerPlan) -> None:
             empty = scapy_field.addfield(packet, b"", packet.fields.get(name, scapy_field.default)) == b""
         except Exception:  # a field that cannot say so is not empty
             empty = False
-        if scapy_field.isconditional or not empty:
+        if isinstance(scapy_field, ConditionalField) or not empty:
             raise ConfigError(f"cannot compile a layer behind {plan.name}: {plan.stop}")
 
 
 def _plan(packet: Any, settled: bool) -> LayerPlan:
+    from scapy.fields import MayEnd  # noqa: PLC0415
+
     name = type(packet).__name__
     plan = LayerPlan(name, packet)
     fields = list(packet.fields_desc)
@@ -155,7 +159,7 @@ def _plan(packet: Any, settled: bool) -> LayerPlan:
                     open_bits = []
             elif size or kind == STRUCT:
                 plan.items.append(_item(name, outer.name, inner, kind, size))
-            if outer.ismayend and position < len(fields) - 1:
+            if isinstance(outer, MayEnd) and position < len(fields) - 1:
                 position += 1  # noqa: PLW2901 - what is left out starts behind this one
                 raise _VariableError(f"the packet may end behind {name}.{outer.name}")
     except _VariableError as why:
@@ -220,7 +224,9 @@ def _measure(inner: Any, packet: Any, settled: bool) -> tuple[str, int]:
         except Exception:
             raise _VariableError(f"the length of {where} depends on the packet") from None
     if kind is not None:
-        return kind, inner.sz
+        # Scapy 2.6 says that its three-octet fields have four
+        three = isinstance(inner, sf.ThreeBytesField | sf.LEThreeBytesField)
+        return kind, 3 if three else inner.sz
     variable = (sf._StrField, sf.FieldListField, sf.BitLenField, sf.BitExtendedField, sf.PacketField)
     if inner.islist or inner.holds_packets or isinstance(inner, variable):
         raise _VariableError(f"{where} ({cls.__name__}) has no fixed length")
