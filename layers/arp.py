@@ -57,7 +57,7 @@ class ArpEntry(Neighbour):
         self.asked_at: Nanoseconds = -FOREVER
         self.deadline: Nanoseconds = 0
         self.tries = 0
-        self.used = False  # a packet of ours went there since the entry was made
+        self.used = False  # a route of ours leads there
         self.queue: list[Frame] = []
         self.queued = 0
 
@@ -351,6 +351,13 @@ class Arp:
                 continue
             shown.append(entry)
         return shown
+
+    def neighbour(self, iface: Interface, address: Address) -> ArpEntry | None:
+        """The entry that a route to this neighbour keeps, if there is one: it counts as in use."""
+        entry = self.table.get((iface.index, address))
+        if entry is not None:
+            entry.used = True
+        return entry
 
     def lookup(self, iface: Interface, address: Address) -> ArpEntry | None:
         """The entry for a neighbour, whatever its state."""

@@ -60,7 +60,8 @@ class Paths:
         self.arp = arp
         self.interfaces = interfaces
         self.table = RoutingTable(32)
-        # own unicast addresses and every broadcast address: what a packet to us may be sent to
+        # own unicast addresses and every broadcast address: what a packet to us may be sent to;
+        # 127/8 is not here, since from a wire it is for nobody
         self.casts: dict[Address, int] = {BROADCAST4: CAST_BROADCAST}
         self.heap_at: Nanoseconds | None = None
         self._cache: dict[Address | tuple[Address, Address], Route] = {}
@@ -99,8 +100,12 @@ class Paths:
         else:
             raise ConfigError(f"{ip_text(address)} is not an address of {iface.name}")
         iface.addresses.remove(entry)
-        if not any(other.prefix == entry.prefix for other in iface.addresses):
-            self.table.remove_where(lambda r: r.iface is iface and r.kind == CONNECTED and r.prefix == entry.prefix)
+        heir = next((other.address for other in iface.addresses if other.prefix == entry.prefix), None)
+        for route in list(self.table):
+            if route.iface is iface and route.src == address:
+                if heir is None:
+                    self.table.remove(route.prefix, route.via, iface, route.metric)
+                route.src = heir
         self._rebuild()
 
     def remove_interface(self, iface: Interface) -> None:
@@ -111,16 +116,15 @@ class Paths:
 
     def _rebuild(self) -> None:
         casts = {BROADCAST4: CAST_BROADCAST}
-        for iface in self.interfaces:
-            for entry in iface.addresses:
-                broadcast = entry.prefix.broadcast
-                if broadcast is not None and not iface.loopback:
-                    casts[broadcast] = CAST_BROADCAST
-                    # RFC 1122 section 3.3.6: the old form with zeros is accepted too
-                    casts[entry.prefix.network] = CAST_BROADCAST
-        for iface in self.interfaces:
-            for entry in iface.addresses:
-                casts[entry.address] = CAST_UNICAST
+        entries = [entry for iface in self.interfaces if not iface.loopback for entry in iface.addresses]
+        for entry in entries:
+            broadcast = entry.prefix.broadcast
+            if broadcast is not None:
+                casts[broadcast] = CAST_BROADCAST
+                # RFC 1122 section 3.3.6: the old form with zeros is accepted too
+                casts[entry.prefix.network] = CAST_BROADCAST
+        for entry in entries:
+            casts[entry.address] = CAST_UNICAST
         self.casts = casts
         self.table.touch()
 
@@ -189,7 +193,7 @@ class Paths:
             mac = MAC_BROADCAST if cast == CAST_BROADCAST else multicast_mac(dst)
             route.neighbour = Neighbour(self.ethernet.header(iface, mac), FOREVER)
         else:
-            route.neighbour = self.arp.lookup(iface, hop)
+            route.neighbour = self.arp.neighbour(iface, hop)
         return route
 
     def _loopback(self, dst: Address, src: Address | None) -> Route:

@@ -1,0 +1,149 @@
+import errno
+
+import pytest
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_LSRR, IPOption_RR, fragment
+
+from scapystack.base.addr import ip
+from scapystack.base.checksum import pseudo_sum
+from scapystack.base.frames import CSUM_PARTIAL
+from scapystack.base.offload import split
+from tests.harness.ip import BROADCAST, Wire
+
+PEER = ip("10.0.0.2")
+
+
+def udp_to(wire, dst=PEER, port=9, data=b"hello", **settings):
+    endpoint = wire.net.udp.bind(ip("0.0.0.0"), 5_000, reuse=True)
+    for name, value in settings.items():
+        setattr(endpoint, name, value)
+    endpoint.send(data, dst, port)
+    wire.poll()
+    endpoint.close()
+
+
+def test_ipv4_send_is_what_scapy_would_build(wire):
+    udp_to(wire, ttl=7, tos=0x28)
+    wire.expect(wire.tx(UDP(sport=5000, dport=9) / b"hello", ttl=7, tos=0x28))
+
+
+def test_ipv4_send_without_fragmenting_has_df_and_no_id(wire):
+    udp_to(wire, df=True)
+    wire.expect(wire.tx(UDP(sport=5000, dport=9) / b"hello", flags="DF", id=0))
+
+
+def test_ipv4_ids_count_for_each_destination_from_a_random_start(wire):
+    for _ in range(3):
+        for n in (2, 3):
+            udp_to(wire, ip(f"10.0.0.{n}"))
+    left = [(packet[IP].dst, packet[IP].id) for packet in wire.out()]
+    for dst in ("10.0.0.2", "10.0.0.3"):
+        ids = [ident for to, ident in left if to == dst]
+        assert ids == [ids[0], (ids[0] + 1) & 0xFFFF, (ids[0] + 2) & 0xFFFF]
+    assert left[0][1] != left[1][1]
+
+
+def test_ipv4_transport_checksum_leaves_open(wire):
+    udp_to(wire)
+    frame = wire.frames()[0]
+    assert (frame.csum, frame.csum_start, frame.csum_offset) == (CSUM_PARTIAL, 34, 6)
+    open_field = int.from_bytes(frame.data[40:42], "big")
+    assert open_field == pseudo_sum(ip("10.0.0.1"), PEER, 17, 13)
+
+
+def test_ipv4_large_datagram_leaves_in_fragments_as_scapy_cuts_it(wire):
+    data = bytes(range(256)) * 40
+    udp_to(wire, data=data)
+    left = wire.out()
+    whole = wire.tx(UDP(sport=5000, dport=9) / data, id=left[0].id)
+    assert [bytes(packet) for packet in left] == [bytes(piece) for piece in fragment(whole, 1480)]
+
+
+def test_ipv4_ping_of_60000_leaves_in_41_fragments(wire):
+    wire.net.icmp.ping(PEER, 1, 1, bytes(60_000))
+    left = wire.out()
+    whole = wire.tx(ICMP(id=1, seq=1) / bytes(60_000), id=left[0].id)
+    assert [bytes(packet) for packet in left] == [bytes(piece) for piece in fragment(whole, 1480)]
+
+
+@pytest.mark.parametrize("size", [1472, 1473, 1480, 2952, 2953, 65_507])
+def test_ipv4_fragments_at_the_edges_join_to_the_datagram(wire, size):
+    udp_to(wire, data=b"x" * size)
+    left = wire.out()
+    assert sum(len(packet[IP].payload) for packet in left) == size + 8
+    assert [bool(packet[IP].flags.MF) for packet in left] == [True] * (len(left) - 1) + [False]
+    assert all(packet[IP].len <= 1500 for packet in left)
+    assert len(left) == -(-(size + 8) // 1480)
+
+
+def test_ipv4_df_datagram_over_the_mtu_is_reported_not_sent(wire):
+    route = wire.net.ipv4.route(PEER)
+    told = []
+    wire.net.ipv4.register(200, type("Spy", (), {"icmp_error": lambda self, error: told.append(error)})())
+    wire.net.ipv4.send(route, 200, bytes(1481), df=True)
+    wire.poll()
+    wire.expect()
+    assert [(error.errno, error.mtu, error.local, error.dst) for error in told] == [(errno.EMSGSIZE, 1500, True, PEER)]
+
+
+def test_ipv4_broadcast_and_multicast_need_no_arp(strange):
+    udp_to(strange, ip("255.255.255.255"), broadcast=True)
+    udp_to(strange, ip("10.0.0.255"), broadcast=True)
+    udp_to(strange, ip("239.1.2.3"))
+    datagram = UDP(sport=5000, dport=9) / b"hello"
+    strange.expect(
+        strange.tx(datagram, dst="255.255.255.255", to=BROADCAST),
+        strange.tx(datagram, dst="10.0.0.255", to=BROADCAST),
+        strange.tx(datagram, dst="239.1.2.3", to="01:00:5e:01:02:03", ttl=1),  # RFC 1112 section 6.1
+    )
+
+
+def test_ipv4_options_stand_in_the_header(wire):
+    udp_to(wire, options=bytes(IPOption_RR(length=7, pointer=4, routers=["0.0.0.0"])))
+    wire.expect(
+        wire.tx(UDP(sport=5000, dport=9) / b"hello", options=[IPOption_RR(length=7, pointer=4, routers=["0.0.0.0"])])
+    )
+
+
+def test_ipv4_only_copied_options_stand_in_later_fragments(wire):
+    both = bytes(IPOption_RR(length=7, pointer=4, routers=["0.0.0.0"])) + b"\x94\4\0\0"  # router alert is copied
+    udp_to(wire, data=bytes(3000), options=both)
+    first, second, third = wire.out()
+    assert bytes(first)[34:46] == both + b"\0"
+    assert [bytes(packet)[34:38] for packet in (second, third)] == [b"\x94\4\0\0"] * 2
+    assert [packet[IP].ihl for packet in (first, second, third)] == [8, 6, 6]
+    for packet in (first, second, third):
+        again = packet.copy()
+        del again[IP].chksum
+        assert bytes(again) == bytes(packet)
+
+
+def test_ipv4_source_route_of_ours_goes_by_its_first_hop(wire):
+    """MUST-51: the hops between are given; on the wire the destination stands last."""
+    wire.net.add_route("default", via="10.0.0.4")
+    udp_to(wire, ip("192.0.2.9"), options=b"\x83\x0b\4" + ip("10.0.0.5") + ip("10.9.9.9"))
+    (packet,) = wire.out()
+    assert (packet.dst, packet[IP].dst) == (wire.mac("10.0.0.5"), "10.0.0.5")
+    assert packet[IP].options[0].fields["routers"] == ["10.9.9.9", "192.0.2.9"]
+    assert isinstance(packet[IP].options[0], IPOption_LSRR)
+
+
+def test_ipv4_super_segment_leaves_whole_and_is_cut_right():
+    wire = Wire(gso_max=65_000)
+    data = bytes(range(256)) * 40
+    route = wire.net.ipv4.route(PEER)
+    head = bytes(TCP(sport=1, dport=2, seq=100, flags="PA", chksum=pseudo_sum(route.src, PEER, 6, 20 + len(data))))
+    wire.net.ipv4.send(route, 6, head, (data,), csum_offset=16, gso_size=1448, df=True)
+    (frame,) = wire.frames()
+    assert (len(frame), frame.gso_size, frame.csum) == (54 + 10_240, 1448, CSUM_PARTIAL)
+    pieces = [bytes(piece.data) for piece in split(frame)]
+    assert len(pieces) == 8
+    first = wire.tx(TCP(sport=1, dport=2, seq=100, flags="A") / data[:1448], flags="DF", id=0)
+    assert pieces[0] == bytes(first)
+
+
+def test_ipv4_longer_than_a_packet_can_be_is_counted():
+    wire = Wire()
+    wire.net.ipv4.send(wire.net.ipv4.route(PEER), 200, bytes(65_520))
+    wire.poll()
+    wire.expect()
+    assert wire.drops() == {"ip.drop.too_large": 1}

@@ -1,0 +1,34 @@
+from scapystack.base.types import SECOND
+from scapystack.layers.ratelimit import Bucket, PeerBuckets
+
+
+def taken(bucket, now, tries=1_000, rate=10, burst=5):
+    return sum(bucket.take(now, rate, burst) for _ in range(tries))
+
+
+def test_ratelimit_burst_then_rate():
+    bucket = Bucket()
+    assert taken(bucket, SECOND) == 5
+    assert taken(bucket, SECOND + SECOND // 10) == 1
+    assert taken(bucket, SECOND + SECOND // 10 + 1) == 0
+    assert sum(taken(bucket, SECOND * 10 + n * SECOND // 100) for n in range(1_000)) in (104, 105)
+
+
+def test_ratelimit_idle_refills_no_more_than_the_burst():
+    bucket = Bucket()
+    taken(bucket, 0)
+    assert taken(bucket, 3_600 * SECOND) == 5
+
+
+def test_ratelimit_rate_zero_is_never():
+    assert taken(Bucket(), SECOND, rate=0) == 0
+    assert taken(Bucket(), SECOND, burst=0) == 0
+
+
+def test_ratelimit_peers_do_not_share_and_are_bounded():
+    peers = PeerBuckets(limit=8)
+    assert sum(peers.take(b"a", 0, 10, 5) for _ in range(9)) == 5
+    assert sum(peers.take(b"b", 0, 10, 5) for _ in range(9)) == 5
+    for n in range(100):
+        peers.take(n.to_bytes(4, "big"), 0, 10, 5)
+    assert len(peers) == 8
