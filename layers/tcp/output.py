@@ -211,8 +211,7 @@ def send_syn(c: Tcb) -> None:
     sack = c.sack_ok if answer else config.sack
     options = encode_syn(advertised_mss(c), wscale, sack, timestamps)
     window = min(c.options.rcvbuf, 0xFFFF)  # never scaled in a SYN
-    if answer:
-        c.rcv_adv = (c.rcv_nxt + window) & MASK
+    c.ack_now = False
     now = c.core.now
     c.snd_nxt = (c.iss + 1) & MASK
     c.rtx_nxt = c.rtx_end = c.snd_nxt

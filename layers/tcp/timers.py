@@ -118,8 +118,8 @@ def start_keepalive(c: Tcb) -> None:
     """Arm the timer if the application asked for it (MUST-24)."""
     c.keepalive_sent = 0
     if c.options.keepalive and c.state in _KEPT_ALIVE:
-        c.keepalive_at = c.heard_at + c.options.keepalive_idle_ms * MILLISECOND
-        c.arm(max(c.keepalive_at, c.core.now + 1))
+        c.keepalive_at = max(c.heard_at + c.options.keepalive_idle_ms * MILLISECOND, c.core.now)
+        c.arm(c.keepalive_at)
     else:
         c.keepalive_at = NEVER
 
