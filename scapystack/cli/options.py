@@ -1,0 +1,235 @@
+"""The options that every command with a stack of its own has, and the stack that they describe.
+
+`link_options` puts them on a command, which gets them as one dict; `opened` makes the stack, joins it
+to the host as they say, and puts everything back. Read `setting_up` for the order of things.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from scapystack.base.addr import interface_address, ip, ip_text, mac
+from scapystack.base.config import StackConfig
+from scapystack.base.errors import ConfigError
+
+if TYPE_CHECKING:
+    from scapystack.link.tap import TapLink
+    from scapystack.sockets import Stack
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_ADDRESS = "10.0.0.1/24"
+CODECS = ("compiled", "scapy", "paranoid")
+
+
+def link_options(function: F) -> F:
+    """Add the options; the command takes them as keyword arguments and hands them to `opened`."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option("--tap", metavar="NAME", default="", help="The TAP: one that exists, or a new one's name."),
+    click.option("--address", metavar="ADDR/LEN", default=DEFAULT_ADDRESS, help=f"The stack's ({DEFAULT_ADDRESS})."),
+    click.option("--gateway", metavar="ADDR", help="The stack's default gateway."),
+    click.option("--direct", metavar="ADDR/LEN", help="The kernel's end of the TAP (the stack's neighbour)."),
+    click.option("--bridge", metavar="IFACE", help="Join the LAN of this interface or bridge instead."),
+    click.option("--netns", metavar="NAME", help="The namespace of the kernel's end; made if there is none."),
+    click.option("--mac", "hardware", metavar="MAC", help="The stack's hardware address."),
+    click.option("--mtu", type=click.IntRange(68, 65_521), metavar="N", help="The largest IP packet (1500)."),
+    click.option("--no-offload", is_flag=True, help="Finish checksums and cut segments here, not in the kernel."),
+    click.option("--codec", type=click.Choice(CODECS), default="compiled", help="How headers are read and written."),
+    click.option("--seed", metavar="TEXT", help="Everything random follows from it (the system's)."),
+    click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting (tcp.congestion=reno)."),
+    click.option("-w", "capture", metavar="FILE", help="Write every frame to this pcapng (or .pcap) file."),
+    click.option("-v", "--verbose", is_flag=True, help="Print a line for every packet."),
+)
+
+
+@dataclass(slots=True)
+class Setup:
+    """The stack that was made, and what was done to the host for it."""
+
+    stack: Stack
+    tap: TapLink
+    address: str
+    peer: str
+    """The address that the kernel's end was given, or ""."""
+    bridge: str
+    netns: str
+    made_netns: bool
+
+    @property
+    def host(self) -> str:
+        """The stack's address alone."""
+        return self.address.partition("/")[0]
+
+
+@contextmanager
+def opened(options: dict[str, Any]) -> Iterator[Stack]:
+    """A running stack as the options of `link_options` say; packets of `-v` go to standard error."""
+    with setting_up(options, packets_to=sys.stderr) as setup, setup.stack as stack:
+        yield stack
+
+
+@contextmanager
+def setting_up(options: dict[str, Any], *, packets_to: Any) -> Iterator[Setup]:
+    """The same, not yet started, with an account of it. Raises ConfigError, LinkError.
+
+    The arguments are looked at first, all of them; then the namespace, the TAP, the kernel's side of it
+    (unless the TAP was there before), the capture, the stack.
+    """
+    config = configured(options["settings"])
+    address = options["address"]
+    interface_address(address)
+    peer = checked_peer(address, options["direct"])
+    if options["direct"] and options["bridge"]:
+        raise ConfigError("--direct and --bridge exclude each other: the TAP is a cable or a port of a LAN")
+    for text, check in ((options["gateway"], ip), (options["hardware"], mac)):
+        if text:
+            check(text)
+    with ExitStack() as until_end:
+        yield _join(until_end, options, config, peer, packets_to)
+
+
+def _join(until_end: ExitStack, options: dict[str, Any], config: StackConfig, peer: str, packets_to: Any) -> Setup:
+    from scapystack.cli import guardian  # noqa: PLC0415 - nothing here is needed for --help or bad arguments
+    from scapystack.link.hostsetup import HostSetup  # noqa: PLC0415
+    from scapystack.link.netns import exists  # noqa: PLC0415
+    from scapystack.link.tap import TapLink  # noqa: PLC0415
+    from scapystack.runtime.signals import exit_on_signals  # noqa: PLC0415
+
+    exit_on_signals()
+    netns: str | None = options["netns"]
+    guard = until_end.enter_context(guardian.Guardian())
+    host = until_end.enter_context(HostSetup())
+    made_netns = netns is not None and not exists(netns)
+    if netns is not None and made_netns:
+        guard.start()
+        host.namespace(netns)
+    tap = TapLink(
+        options["tap"],
+        netns=netns,
+        offload=not options["no_offload"],
+        mac=options["hardware"],
+        mtu=options["mtu"],
+    )
+    until_end.callback(tap.close)
+    if not tap.created and not options["direct"]:
+        peer = ""
+    bridge = ""
+    if options["bridge"]:
+        guard.start()
+        bridge, peer = host.bridged(tap.name, options["bridge"], netns), ""
+    elif peer:
+        if not options["direct"]:
+            free_network(peer, netns, tap.name)
+        if not tap.created:
+            guard.start()
+        host.direct(tap.name, peer, netns)
+    stack = _stack(options, config, tap)
+    until_end.callback(stack.close)
+    if options["verbose"]:
+        print_packets(stack, packets_to)
+    return Setup(stack, tap, options["address"], peer, bridge, netns or "", made_netns)
+
+
+def _stack(options: dict[str, Any], config: StackConfig, tap: TapLink) -> Stack:
+    from scapystack.sockets import Stack  # noqa: PLC0415
+
+    link: Any = tap
+    if options["capture"]:
+        from scapystack.link.capture import CaptureLink  # noqa: PLC0415
+
+        link = CaptureLink(tap, options["capture"])
+    seed = options["seed"]
+    return Stack(
+        options["address"],
+        link=link,
+        gateway=options["gateway"],
+        config=config,
+        seed=seed if seed is None else seed.encode(),
+        codec=options["codec"],
+    )
+
+
+def configured(settings: tuple[str, ...]) -> StackConfig:
+    """A configuration with `NAME=VALUE` applied in order. Raises ConfigError."""
+    config = StackConfig()
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set takes NAME=VALUE, not {setting!r}")
+        config.set(name.strip(), value.strip())
+        if name.strip() == "tcp.congestion":
+            _check_congestion(value.strip())
+    return config
+
+
+def _check_congestion(name: str) -> None:
+    from scapystack.layers.tcp.congestion import names  # noqa: PLC0415
+
+    if name not in names():
+        raise ConfigError(f"no congestion control named {name!r}; one of: {', '.join(names())}")
+
+
+def checked_peer(address: str, direct: str | None) -> str:
+    """The kernel's end's address: as given, or the stack's first neighbour. Raises ConfigError."""
+    packed, length = interface_address(address)
+    if len(packed) != 4:
+        raise ConfigError(f"{address} is an IPv6 address; the stack speaks IPv4 so far")
+    if direct:
+        if interface_address(direct)[0] == packed:
+            raise ConfigError(f"{direct} is the stack's own address; its peer needs another one")
+        return direct
+    own = ipaddress.ip_interface(f"{ip_text(packed)}/{length}")
+    for neighbour in own.network.hosts():
+        if neighbour != own.ip:
+            return f"{neighbour}/{length}"
+    raise ConfigError(f"{address} leaves no address for a neighbour: give one with --direct")
+
+
+def free_network(peer: str, netns: str | None, tap: str) -> None:
+    """See that no other interface is on the network chosen for the TAP. Raises ConfigError."""
+    from scapystack.link.netlink import Netlink  # noqa: PLC0415
+
+    wanted = ipaddress.ip_interface(peer).network
+    host = Netlink(netns)
+    for interface in host.interfaces():
+        if interface.name == tap:
+            continue
+        for address in host.addresses(interface.name):
+            if ipaddress.ip_interface(address).network.overlaps(wanted):
+                raise ConfigError(
+                    f"{wanted} is in use already ({address} on {interface.name}): choose another network with "
+                    "--address, or a namespace with --netns"
+                )
+
+
+def check_host(text: str) -> None:
+    """Raises ConfigError for anything but an IPv4 address (there is no name service in the stack)."""
+    if text != "localhost" and len(ip(text)) != 4:
+        raise ConfigError(f"{text} is an IPv6 address; the stack speaks IPv4 so far")
+
+
+def print_packets(stack: Stack, stream: Any) -> None:
+    """Have a line printed for every packet that passes the stack's interfaces."""
+    import time  # noqa: PLC0415
+
+    from scapystack.describe import Describer, describe  # noqa: PLC0415
+
+    describer = Describer()
+    describe(bytes(60))  # so that loading Scapy's layers does not delay the first packet
+
+    def tap(way: str, frame: Any) -> None:
+        print(describer(frame, time.time_ns()), file=stream, flush=True)
+
+    stack.net.taps.append(tap)

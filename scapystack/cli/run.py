@@ -1,0 +1,137 @@
+"""`scapystack run`: a stack on a TAP with services in its loop, until it is told to end.
+
+The driver's loop runs in this thread; SIGINT, SIGTERM and SIGHUP end it between two rounds, and the
+context managers of `cli.options` put the host back.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scapystack import __version__
+from scapystack.cli.options import Setup, link_options, setting_up
+
+if TYPE_CHECKING:
+    from scapystack.link.base import Link
+    from scapystack.sockets import Stack
+    from scapystack.sockets.services import Service
+
+DEFAULT_SERVICES = "echo,discard,source,daytime"
+
+
+@click.command("run")
+@link_options
+@click.option("--serve", metavar="LIST", default=DEFAULT_SERVICES, help=f"Services to run ({DEFAULT_SERVICES}).")
+@click.option("--dir", "directory", metavar="DIR", default=".", help="The directory that http serves (this one).")
+@click.option("--no-shell", is_flag=True, help="Read no commands from standard input.")
+def command(serve: str, directory: str, no_shell: bool, **link: Any) -> int:
+    """Run a stack on a TAP, with services on it, until Ctrl-C.
+
+    Without options: a new TAP with the stack at 10.0.0.1 and the kernel at 10.0.0.2. With the --tap of
+    an interface that exists, the kernel's side of it stays as it is.
+    """
+    from scapystack.sockets.services import parse_services, start_services  # noqa: PLC0415
+
+    parse_services(serve)
+    log_to_stderr()
+    with setting_up(link, packets_to=sys.stdout) as setup:
+        services = start_services(setup.stack, serve, directory)
+        for line in account(setup, services):
+            click.echo(line)
+        began = time.monotonic()
+        lost = run_until_told(setup.stack)
+        click.echo(summary(setup.stack, services, time.monotonic() - began))
+    return 1 if lost else 0
+
+
+def run_until_told(stack: Stack) -> bool:
+    """Run the loop here until a signal, or until a link is lost; whether that is why it ended."""
+    driver = stack.driver
+    lost: list[str] = []
+
+    def on_lost(link: Link) -> None:
+        lost.append(link.name)
+        driver.stop()
+
+    driver.on_lost = on_lost
+
+    def end(number: int, frame: object) -> None:
+        driver.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, end)
+    # what was made until now stays: the collector need not look at it again
+    gc.collect()
+    gc.freeze()
+    driver.run()
+    return bool(lost)
+
+
+def account(setup: Setup, services: list[Service]) -> list[str]:
+    """What was set up, and how to reach it, in lines."""
+    tap = setup.tap
+    how = "made for it" if tap.created else "found, the kernel's side left as it is"
+    offload = "offload" if tap.offload else "no offload"
+    where = f" in namespace {setup.netns}{' (made for it)' if setup.made_netns else ''}" if setup.netns else ""
+    lines = [
+        f"scapystack {__version__}: {setup.address} on {tap.name}{where} ({how}; {offload}; MAC {tap.mac.hex(':')})"
+    ]
+    if setup.peer:
+        lines.append(f"the kernel's end of {tap.name} is {setup.peer}")
+    if setup.bridge:
+        lines.append(f"{tap.name} is a port of bridge {setup.bridge}: the stack is a host on that LAN")
+    lines += [f"serving {service.describe()}" for service in services]
+    inside = f"sudo ip netns exec {setup.netns} " if setup.netns else ""
+    tries = [f"ping {setup.host}"]
+    ports = {service.name: service.local_port for service in services}
+    if "echo" in ports:
+        tries.append(f"nc {setup.host} {ports['echo']}")
+    if "http" in ports:
+        port = "" if ports["http"] == 80 else f":{ports['http']}"
+        tries.append(f"curl http://{setup.host}{port}/")
+    lines.append("try: " + "   ".join(inside + each for each in tries))
+    lines.append("Ctrl-C ends it")
+    return lines
+
+
+def summary(stack: Stack, services: list[Service], seconds: float) -> str:
+    """One line about what went through."""
+    interfaces = [iface for iface in stack.net.interfaces if not iface.loopback]
+    received, sent = sum(i.rx_frames for i in interfaces), sum(i.tx_frames for i in interfaces)
+    rx_bytes, tx_bytes = sum(i.rx_bytes for i in interfaces), sum(i.tx_bytes for i in interfaces)
+    accepted = sum(service.accepted for service in services)
+    drops = ", ".join(f"{name} {n}" for name, n in sorted(stack.net.counters.drops().items())) or "nothing"
+    return (
+        f"ran {seconds:.1f} s: received {received} frames ({rx_bytes:,} octets), sent {sent} ({tx_bytes:,} octets), "
+        f"served {accepted} connections, dropped {drops}"
+    )
+
+
+def log_to_stderr() -> None:
+    """Warnings and errors of the stack as single lines on standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("scapystack: %(message)s"))
+    logger = logging.getLogger("scapystack")
+    logger.addHandler(handler)
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+
+
+class _OneLine(logging.Formatter):
+    """Messages without the traceback that may hang on them."""
+
+    def formatException(self, ei: Any) -> str:
+        """Nothing."""
+        return ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message on one line."""
+        return " ".join(super().format(record).split())
