@@ -81,6 +81,8 @@ class Driver:
         self.lock = threading.RLock()
         self.links: dict[int, Link] = {}
         """By the index of their interface."""
+        self.on_lost: Callable[[Link], None] | None = None
+        """Called under the lock with a link that died; it must not raise."""
         self._guard = Guard(stack.counters, strict)
         self._depth = 0
         self._entered = Entered(self)
@@ -162,7 +164,7 @@ class Driver:
                 self._stopping = False
                 self._sleeps_until = _AWAKE
                 if self._closed:
-                    epoll.close()
+                    self._close_loop()
 
     def stop(self) -> None:
         """Have `run()` return after its round. One that is not running yet returns at once."""
@@ -192,8 +194,14 @@ class Driver:
                 self.detach(link)
             if self._running:
                 self.stop()
-            elif self._epoll is not None:
-                self._epoll.close()
+            else:
+                self._close_loop()
+
+    def _close_loop(self) -> None:
+        if self._epoll is not None:
+            self._epoll.close()
+            # a `wake` that runs just now in another thread has its own reference, and the descriptor lives as long
+            self._wakeup = None
 
     def round(self) -> None:
         """One round, without sleeping."""
@@ -259,6 +267,8 @@ class Driver:
         self._unregister(port.link)
         port.iface.up = False
         self._guard.warn("driver.links_lost", port.link.broken)
+        if self.on_lost is not None:
+            self.on_lost(port.link)
 
     def _settle(self, now: Nanoseconds) -> None:
         """Applications, timers and output, until nobody has anything left to do (bounded)."""
