@@ -1,4 +1,4 @@
-"""Address conflict detection (RFC 5227): asking before an address is used, and standing up for it after.
+"""Address conflict detection (RFC 5227: 5227/2.1-2.4): asking before an address is used, and standing up for it after.
 
 A claimed address is probed for; if nobody answers it is given to the interface and announced. Once
 in use it is defended, with one announcement in `arp.defend_interval_ms` at most (the third of the

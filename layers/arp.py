@@ -83,7 +83,7 @@ class Arp:
         self.unreachable: Callable[[list[Frame]], None] = lambda frames: None
         self.owns: Callable[[Interface, Address], bool] = lambda iface, address: False
         self.conflict: Callable[[Interface, Address, Mac, Address], bool] = lambda iface, spa, sha, tpa: False
-        self.failures: Callable[[], None] = lambda: None  # told when an entry turns to failed, or back
+        self.failures: Callable[[ArpEntry], None] = lambda entry: None  # shown each that fails, or is back
         self._asking: dict[ArpEntry, None] = {}
         self._next_at: Nanoseconds | None = None
         self._parked = 0
@@ -93,7 +93,7 @@ class Arp:
     # -- from the wire
 
     def input(self, _frame: Frame, iface: Interface, data: bytes, _cast: int) -> None:
-        """Take an ARP packet, in the order of RFC 826 "Packet Reception"."""
+        """Take an ARP packet, in the order of RFC 826 "Packet Reception" (826)."""
         counters = self.core.counters
         reason = arp_packet(data, HEADER, len(data) - HEADER)
         if reason:
@@ -155,7 +155,7 @@ class Arp:
         if entry.queue:
             self._release(entry)
         if failed:
-            self.failures()
+            self.failures(entry)
 
     def _release(self, entry: ArpEntry) -> None:
         header = entry.header
@@ -183,7 +183,7 @@ class Arp:
         """Send an IP frame whose first 14 octets are room for the link header, now or once we know.
 
         The first packet that needs the neighbour makes the request leave; it and the next are
-        parked (RFC 1122 section 2.3.2.2), up to `arp.max_queue`: then the oldest goes.
+        parked (RFC 1122 section 2.3.2.2: 1122/2.3.2.2), up to `arp.max_queue`: then the oldest goes.
         """
         entry = self.table.get((route.iface.index, route.hop))
         if entry is not None and self._usable(entry):
@@ -250,7 +250,7 @@ class Arp:
             self.core.counters["arp.drop.queue_full"] += 1
 
     def _ask(self, entry: ArpEntry) -> None:
-        """Send a request now, or as soon as the last one is `retry_ms` ago (RFC 1122 section 2.3.2.1)."""
+        """Send a request now, or as soon as the last one is `retry_ms` ago (RFC 1122 section 2.3.2.1: 1122/2.3.2.1)."""
         now = self.core.now
         retry = self.core.config.arp.retry_ms * MILLISECOND
         if now - entry.asked_at >= retry:
@@ -288,7 +288,7 @@ class Arp:
         entry.tries = 0
         self.core.counters["arp.failed"] += 1
         frames = self._take_queue(entry)
-        self.failures()
+        self.failures(entry)
         if frames:
             self.unreachable(frames)
 

@@ -119,7 +119,7 @@ class Icmp:
     # -- in
 
     def input(self, datagram: Datagram) -> None:
-        """Take a message from IP. Types that we do not know are dropped (RFC 1122 section 3.2.2)."""
+        """Take a message from IP. Types that we do not know are dropped (1122/3.2.2-b)."""
         payload = datagram.payload
         counters = self.core.counters
         reason = icmp_header(payload, datagram.csum == CSUM_NONE)
@@ -139,7 +139,7 @@ class Icmp:
             counters["icmp.drop.type"] += 1
 
     def _echo(self, datagram: Datagram, code: int, chksum: int) -> None:
-        """RFC 1122 section 3.2.2.6: the same data back, from the address that was asked."""
+        """RFC 1122 section 3.2.2.6 (1122/3.2.2.6): the same data back, from the address that was asked."""
         config = self.core.config.icmp
         src: Address | None = datagram.dst
         if datagram.cast != CAST_UNICAST:

@@ -82,6 +82,7 @@ class ErrorOutput:
         except OSError:
             core.counters["icmp.suppressed.no_route"] += 1
             return
+        # 1122/3.2.2-b: the header and what follows, as they came
         quote = bytes(packet[: min(_MAX_ERROR, route.mtu) - 28])
         chksum = finish((kind << 8) + code + sum_parts((rest, quote)))
         head = core.codec.encode_icmp(kind, code, chksum) + rest
@@ -89,7 +90,7 @@ class ErrorOutput:
         self.ip.send(route, PROTO_ICMP, head, (quote,), 8 + len(quote), tos=_PRECEDENCE | tos & _TOS_BITS)
 
     def _forbidden(self, packet: Buffer, header: int, offset: int, proto: int, src: Address, cast: int) -> str:
-        """Why no error may be sent about a packet; "" if one may."""
+        """Why no error may be sent about a packet; "" if one may (1122/3.2.2-a)."""
         if cast != CAST_UNICAST:
             return "cast"
         if offset:

@@ -2,7 +2,7 @@
 
 `find` walks the options once with every length checked; the rest acts on what it found: record
 route and timestamp are filled in, source routes followed or turned round. Unknown options are
-passed over (MUST-50). An option that cannot be is an `OptionError` inside this room, which the
+passed over (MUST-50, 1122/3.2.1.8). An option that cannot be is an `OptionError` inside this room, which the
 caller turns into a drop and, if that is allowed, an ICMP parameter problem.
 """
 

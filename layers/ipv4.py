@@ -78,7 +78,7 @@ class Ipv4:
     def input(self, frame: Frame, iface: Interface, data: bytes, link_cast: int) -> None:
         """Take an IP packet in its frame (from octet 14 on)."""
         counters = self.core.counters
-        reason = ipv4_header(data, HEADER, len(data) - HEADER)
+        reason = ipv4_header(data, HEADER, len(data) - HEADER)  # 791-1122/3.2.1.1, 1122/3.2.1.2
         if reason:
             counters["ip.drop." + reason] += 1
             return
@@ -86,7 +86,7 @@ class Ipv4:
         _, ihl, tos, total, _, flags, offset, ttl, proto, _, src, dst = fields
         casts = self.paths.casts
         first = src[0]
-        # RFC 1122 section 3.2.1.3: a source is one host, and not we ourselves (land)
+        # RFC 1122 section 3.2.1.3 (1122/3.2.1.3): a source is one host, and not we ourselves (land)
         if (first >= 224 or first == 127 or not first or src in casts) and not iface.loopback:
             counters["ip.drop.source"] += 1
             return
@@ -116,7 +116,7 @@ class Ipv4:
         if dst[0] >> 4 == 14 and cast != CAST_MULTICAST:
             counters["ip.drop.not_a_member"] += 1
             return -1
-        # RFC 1122 section 3.3.6: a link broadcast must not carry a unicast packet
+        # RFC 1122 section 3.3.6 (1122/3.3.6): a link broadcast must not carry a unicast packet
         if link_cast and cast in (CAST_UNICAST, -1):
             counters["ip.drop.link_cast"] += 1
             return -1
@@ -164,7 +164,7 @@ class Ipv4:
         self.errors.send(icmperrors.PARAMETER_PROBLEM, 0, packet, cast, bytes((20 + at, 0, 0, 0)))
 
     def _fragment(self, packet: memoryview, fields: Ipv4Fields, iface: Interface, cast: int) -> None:
-        """RFC 1122 section 3.3.2: put it together; the whole goes on as if it had come so."""
+        """RFC 1122 section 3.3.2 (1122/3.2.1.4): put it together; the whole goes on as if it had come so."""
         _, ihl, tos, _, ident, flags, offset, _, proto, _, src, dst = fields
         whole = self.reassembly.add(
             (src, dst, proto, ident), offset * 8, flags & MORE_FRAGMENTS != 0, packet, ihl * 4, tos & 3, iface, cast
@@ -273,11 +273,11 @@ class Ipv4:
         dst = route.dst
         if src is None:
             src = route.src
-        if not ttl:
+        if not ttl:  # 1122/3.2.1.6-7, MUST-49: settable, and never zero on the wire
             # RFC 1112 section 6.1: multicast stays on the link unless asked otherwise
             ttl = core.config.ip.ttl if route.cast != CAST_MULTICAST else 1
         if df and route.mtu > MIN_PMTU:  # below that we do not believe the path, and let it fragment
-            ident = 0  # RFC 6864 section 4.1: the id of an atomic datagram means nothing
+            ident = 0  # RFC 6864 section 4.1 (6864): the id of an atomic datagram means nothing
             flags = DONT_FRAGMENT
         else:
             ident = self.next_id(dst)

@@ -27,7 +27,7 @@ from scapystack.base.datagram import CAST_BROADCAST, CAST_MULTICAST, CAST_UNICAS
 from scapystack.base.errors import ConfigError, os_error
 from scapystack.base.iface import Interface, InterfaceAddress
 from scapystack.base.types import SECOND, Address, Nanoseconds
-from scapystack.layers.arp import FOREVER, Arp
+from scapystack.layers.arp import FOREVER, Arp, ArpEntry
 from scapystack.layers.ethernet import Ethernet, multicast_mac
 from scapystack.layers.routing import CONNECTED, RouteEntry, RoutingTable
 
@@ -52,7 +52,19 @@ def _remember(table: OrderedDict[Address, Learned], dst: Address, value: Learned
 class Paths:
     """Routes by destination, and the tables they are made of."""
 
-    __slots__ = ("_cache", "_pmtu", "_redirects", "arp", "casts", "core", "ethernet", "heap_at", "interfaces", "table")
+    __slots__ = (
+        "_cache",
+        "_gateways",
+        "_pmtu",
+        "_redirects",
+        "arp",
+        "casts",
+        "core",
+        "ethernet",
+        "heap_at",
+        "interfaces",
+        "table",
+    )
 
     def __init__(self, core: Core, ethernet: Ethernet, arp: Arp, interfaces: list[Interface]) -> None:
         self.core = core
@@ -65,6 +77,7 @@ class Paths:
         self.casts: dict[Address, int] = {BROADCAST4: CAST_BROADCAST}
         self.heap_at: Nanoseconds | None = None
         self._cache: dict[Address | tuple[Address, Address], Route] = {}
+        self._gateways: set[tuple[int, Address]] = set()  # those that routes in the cache were chosen for or against
         self._pmtu: OrderedDict[Address, tuple[int, Nanoseconds]] = OrderedDict()
         self._redirects: OrderedDict[Address, tuple[Address, Interface, Nanoseconds]] = OrderedDict()
 
@@ -121,7 +134,7 @@ class Paths:
             broadcast = entry.prefix.broadcast
             if broadcast is not None:
                 casts[broadcast] = CAST_BROADCAST
-                # RFC 1122 section 3.3.6: the old form with zeros is accepted too
+                # RFC 1122 section 3.3.6 (1122/3.3.6): the old form with zeros is accepted too
                 casts[entry.prefix.network] = CAST_BROADCAST
         for entry in entries:
             casts[entry.address] = CAST_UNICAST
@@ -163,6 +176,7 @@ class Paths:
         cache = self._cache
         if cache and (len(cache) >= _MAX_ROUTES or next(iter(cache.values())).generation != self.table.generation):
             cache.clear()
+            self._gateways.clear()
         made = self._find(dst, src)
         made.generation = self.table.generation
         cache[dst if src is None else (dst, src)] = made
@@ -229,8 +243,17 @@ class Paths:
         return source
 
     def _answers(self, entry: RouteEntry) -> bool:
-        """RFC 1122 section 3.3.1.4: prefer another route to a gateway that ARP found dead."""
-        return entry.via is None or not self.arp.failed(entry.iface, entry.via)
+        """RFC 1122 section 3.3.1.4 (1122/3.3.1): prefer another route to a gateway that ARP found dead."""
+        return entry.via is None or not self._is_dead(entry.iface, entry.via)
+
+    def _is_dead(self, iface: Interface, gateway: Address) -> bool:
+        self._gateways.add((iface.index, gateway))
+        return self.arp.failed(iface, gateway)
+
+    def neighbour_changed(self, entry: ArpEntry) -> None:
+        """A neighbour failed, or is back: if routes go by it, they are looked for again."""
+        if (entry.iface.index, entry.address) in self._gateways:
+            self.table.touch()
 
     # -- what was learned
 
@@ -242,7 +265,7 @@ class Paths:
     def update_pmtu(self, dst: Address, mtu: int) -> None:
         """Note that packets to `dst` must not be larger than `mtu`; whoever calls has validated it.
 
-        It may only lower, never below 552 (then we fragment instead of believing, as Linux does),
+        It may only lower (1191/6-8201/4), never below 552 (then we fragment instead of believing, as Linux does),
         and is forgotten after 10 minutes (RFC 1191 section 6.3).
         """
         mtu = max(mtu, MIN_PMTU)
@@ -266,7 +289,7 @@ class Paths:
         learned = self._redirects.get(dst)
         if learned is None or learned[2] <= self.core.now or learned[1] is not iface:
             return None
-        return None if self.arp.failed(iface, learned[0]) else learned[0]
+        return None if self._is_dead(iface, learned[0]) else learned[0]
 
     def _learned(self) -> None:
         self.table.touch()

@@ -15,7 +15,7 @@ _DRAWS = 16
 def pick(rng: Rng, low: int, high: int, in_use: Callable[[int], bool]) -> int | None:
     """A port in [low, high] for which `in_use` is false, or None when all are taken.
 
-    RFC 6056 section 3.3.2 (algorithm 2): draw at random again and again. When the range is so full
+    RFC 6056 (6056) section 3.3.2 (algorithm 2): draw at random again and again. When the range is so full
     that this does not end soon, walk on from the last draw (section 3.3.1, algorithm 1), so that
     the last free port is found too.
     """

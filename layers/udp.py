@@ -1,4 +1,4 @@
-"""UDP (RFC 768, RFC 1122 section 4.1): ports, endpoints, and who gets which datagram.
+"""UDP (RFC 768, RFC 1122 section 4.1: 1122/4.1): ports, endpoints, and who gets which datagram.
 
 A datagram goes to the endpoint connected to its sender, else to one bound to its destination
 address, else to one bound to any address; one that was broadcast or multicast goes to all that

@@ -74,7 +74,7 @@ class NetStack:
         self.arp.owns = self.ipv4.paths.owns
         self.arp.conflict = self.acd.seen
         self.arp.unreachable = self.ipv4.unreachable
-        self.arp.failures = self.routes.touch
+        self.arp.failures = self.ipv4.paths.neighbour_changed
         self.udp.icmp = self.icmp
         self.ipv4.register(PROTO_ICMP, self.icmp)
         self.ipv4.register(PROTO_UDP, self.udp)
@@ -196,6 +196,11 @@ class NetStack:
         self.ipv4.paths.remove_interface(iface)
         self.arp.flush(iface)
         self.interfaces.remove(iface)
+
+    def set_up(self, iface: Interface, up: bool) -> None:
+        """Take an interface out of use, or back into it: while it is down, routes pass it over."""
+        iface.up = up
+        self.routes.touch()
 
     def add_address(self, iface: Interface, address: str | tuple[Address, int]) -> InterfaceAddress:
         """Give an interface an address (`10.0.0.1/24`) and the connected route. Raises ConfigError.

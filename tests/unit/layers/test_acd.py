@@ -25,6 +25,7 @@ def claim_of(psrc, pdst, op=1):
 
 
 def test_acd_address_probed_thrice_then_announced_twice(probing):
+    """5227/2.1-2.4."""
     times = []
     expected = [probe(probing)] * 3 + [probing.who_has("10.0.0.1")] * 2
     while len(times) < 5:
@@ -73,6 +74,7 @@ def test_acd_probe_for_another_address_is_no_conflict(probing):
 
 
 def test_acd_address_in_use_defended_once_in_ten_seconds(strange):
+    """5227/2.1-2.4."""
     strange.send(claim_of("10.0.0.1", "10.0.0.9"), claim_of("10.0.0.1", "10.0.0.9"))
     strange.expect(strange.who_has("10.0.0.1"))
     strange.after(ms=9_999)

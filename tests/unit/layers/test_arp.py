@@ -28,6 +28,7 @@ def talk(wire, *data, dst="10.0.0.2"):
 
 
 def test_arp_request_for_us_answered_and_learned(strange):
+    """826."""
     strange.send(request(strange))
     strange.expect(answer(strange))
     assert strange.neighbours() == {"10.0.0.2": "reachable"}
@@ -52,6 +53,7 @@ def test_arp_unasked_reply_not_learned(strange):
 
 
 def test_arp_gratuitous_updates_only_who_is_known(strange):
+    """826."""
     strange.send(request(strange), request(strange, psrc="10.0.0.2", pdst="10.0.0.2", hwsrc="02:00:00:00:00:99"))
     strange.send(request(strange, psrc="10.0.0.7", pdst="10.0.0.7", hwsrc="02:00:00:00:00:07"))
     entry = strange.net.arp.lookup(strange.eth[0], ip("10.0.0.2"))
@@ -84,6 +86,7 @@ def test_arp_stranger_of_another_network_answered_and_not_cached(strange):
     ],
 )
 def test_arp_impossible_packet_dropped(strange, change, reason):
+    """826."""
     arp = ARP(op=1, hwsrc=PEER, psrc="10.0.0.2", pdst="10.0.0.1")
     for name, value in change.items():
         setattr(arp, name, value)
@@ -102,6 +105,7 @@ def test_arp_wrong_sizes_dropped_at_every_length():
 
 
 def test_arp_packets_wait_and_leave_in_order(strange):
+    """1122/2.3.2.2."""
     endpoint = talk(strange, b"one", b"two", b"three")
     strange.expect(strange.who_has("10.0.0.2"))
     strange.send(strange.is_at("10.0.0.2"))
@@ -119,6 +123,7 @@ def test_arp_fragments_of_a_large_ping_wait_whole(strange):
 
 
 def test_arp_asked_once_a_second_then_given_up(strange):
+    """1122/2.3.2.1."""
     endpoint = strange.net.udp.bind(ip("0.0.0.0"), 0)
     endpoint.connect(ip("10.0.0.2"), 9)
     for _ in range(4):
@@ -151,6 +156,7 @@ def test_arp_ping_to_nobody_fails_with_host_unreachable(strange):
 
 
 def test_arp_queue_bound_keeps_the_latest(strange):
+    """1122/2.3.2.2."""
     strange.net.config.arp.max_queue = 3
     talk(strange, *(b"%d" % n for n in range(5)))
     strange.out()
@@ -198,6 +204,7 @@ def test_arp_stale_neighbour_that_is_gone_is_looked_for_afresh(strange):
 
 
 def test_arp_entry_forgotten_after_its_time(strange):
+    """1122/2.3.2.1."""
     strange.send(request(strange))
     strange.after(ms=600_000)
     strange.out()
@@ -234,12 +241,12 @@ def test_arp_flood_of_requests_is_bounded_and_washes_out_nobody_in_use():
     wire.send(request(wire))
     talk(wire, b"x")
     wire.out()
-    for n in range(5_000):
+    for n in range(1_500):
         hwsrc = f"02:00:00:01:{n >> 8:02x}:{n & 255:02x}"
         wire.send(request(wire, psrc=f"10.1.{n >> 8}.{n & 255}", hwsrc=hwsrc))
     assert len(wire.net.arp.table) == 64
     assert wire.neighbours()["10.0.0.2"] == "reachable"
-    assert len(wire.out()) == 5_000  # each was answered
+    assert len(wire.out()) == 1_500  # each was answered
 
 
 def test_arp_flood_of_requests_does_not_evict_questions():

@@ -15,6 +15,7 @@ PEER = ip("10.0.0.2")
 
 @pytest.mark.parametrize("data", [b"", b"a", b"abc", bytes(range(256)) * 5, b"\xff" * 1472])
 def test_icmp_echo_answered_with_the_same_data(wire, data):
+    """1122/3.2.2.6."""
     wire.send(wire.rx(ICMP(id=1, seq=2) / data, tos=0x28, ttl=3))
     wire.expect(wire.tx(ICMP(type=0, id=1, seq=2) / data, tos=0x28))
 
@@ -79,6 +80,7 @@ def test_icmp_wrong_message_dropped(wire, chksum, length, reason):
 
 @pytest.mark.parametrize("kind", [1, 2, 7, 13, 17, 30, 40, 255])
 def test_icmp_unknown_type_dropped(wire, kind):
+    """1122/3.2.2-b."""
     wire.send(wire.rx(bytes(ICMP(type=kind, chksum=0xFFFF - (kind << 8)))[:4] + bytes(20), proto=1))
     wire.expect()
     assert wire.drops() == {"icmp.drop.type": 1}
@@ -238,6 +240,7 @@ def too_big(wire, mtu, total=None):
     ("mtu", "learned"), [(1400, 1400), (600, 600), (552, 552), (500, 552), (68, 552), (1, 552), (9000, 1500)]
 )
 def test_icmp_fragmentation_needed_lowers_the_path_mtu_to_its_floor(wire, mtu, learned):
+    """1191/6-8201/4."""
     endpoint = wire.net.icmp.open(7)
     wire.send(too_big(wire, mtu))
     assert wire.net.ipv4.route(PEER).mtu == learned
@@ -264,6 +267,7 @@ def test_icmp_fragmentation_needed_about_nothing_of_ours_ignored(wire):
 
 
 def test_icmp_path_mtu_forgotten_after_ten_minutes(wire):
+    """1191/6-8201/4."""
     wire.net.icmp.open(7)
     wire.send(too_big(wire, 1000))
     held = wire.net.ipv4.route(PEER)
@@ -310,6 +314,7 @@ def redirected(wire, gw="10.0.0.4", by="10.0.0.3", dst="192.0.2.1", code=1, **fi
 
 
 def test_icmp_redirect_of_the_gateway_in_use_believed(wire):
+    """1122/3.3.1."""
     assert redirected(wire) == ip("10.0.0.4")
     assert wire.net.ipv4.route(ip("192.0.2.2")).hop == ip("10.0.0.3")
 

@@ -10,6 +10,7 @@ DATAGRAM = UDP(sport=5, dport=9)
 
 
 def test_icmperrors_port_unreachable_quotes_the_datagram(wire):
+    """1122/3.2.2-b, 1122/4.1."""
     packet = wire.rx(DATAGRAM / b"hello", tos=0x2A)
     wire.send(packet)
     # RFC 1812 section 4.3.2.5: precedence of internetwork control, the TOS of what it is about
@@ -38,6 +39,7 @@ def test_icmperrors_leave_with_a_ttl_of_their_own(wire, ttl):
 
 @pytest.mark.parametrize("dst", ["255.255.255.255", "10.0.0.255", "224.0.0.1"])
 def test_icmperrors_never_about_a_broadcast_or_multicast(wire, dst):
+    """1122/3.2.2-a."""
     to = "01:00:5e:00:00:01" if dst[0:3] == "224" else BROADCAST
     wire.send(wire.rx(DATAGRAM, dst=dst, to=to), wire.rx(b"x", proto=200, dst=dst, to=to))
     wire.expect()
@@ -45,6 +47,7 @@ def test_icmperrors_never_about_a_broadcast_or_multicast(wire, dst):
 
 @pytest.mark.parametrize("kind", [3, 4, 5, 11, 12, 200])
 def test_icmperrors_never_about_an_icmp_error(router, kind):
+    """1122/3.2.2-a."""
     router.send(router.rx(bytes((kind,)) + bytes(27), proto=1, dst="192.0.2.1"))
     router.expect()
     assert router.count("icmp.suppressed.error") == 1
@@ -56,6 +59,7 @@ def test_icmperrors_about_an_icmp_query_allowed(router):
 
 
 def test_icmperrors_never_about_a_later_fragment(router):
+    """1122/3.2.2-a."""
     router.send(
         router.rx(bytes(64), dst="192.0.2.1", frag=5, proto=17), router.rx(bytes(64), dst="10.0.1.2", frag=5, ttl=1)
     )

@@ -134,7 +134,7 @@ def test_ipfrag_too_many_pieces_discard(wire):
 
 
 def test_ipfrag_timeout_reported_if_the_first_was_seen(wire):
-    """RFC 1122 section 3.3.2; manual test 6 of tapip."""
+    """1122/3.2.1.4; manual test 6 of tapip."""
     first = pieces(wire)[0]
     wire.send(first)
     wire.after(ms=59_999)

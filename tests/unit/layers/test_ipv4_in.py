@@ -28,6 +28,7 @@ def listen(wire, address="0.0.0.0"):
     ],
 )
 def test_ipv4_wrong_header_dropped(wire, fields, reason):
+    """791-1122/3.2.1.1, 1122/3.2.1.2."""
     endpoint = listen(wire)
     wire.send(hello(wire, **fields))
     wire.expect()
@@ -46,6 +47,7 @@ def test_ipv4_truncated_at_every_length_dropped(wire):
     "src", ["0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "10.0.0.255"]
 )
 def test_ipv4_impossible_source_dropped(wire, src):
+    """1122/3.2.1.3."""
     wire.send(wire.rx(ICMP(), src=src, by="10.0.0.2"))
     wire.expect()
     assert wire.drops() == {"ip.drop.source": 1}
@@ -72,6 +74,7 @@ def test_ipv4_packet_for_another_dropped_by_a_host(wire):
 
 
 def test_ipv4_link_broadcast_of_a_unicast_dropped(wire):
+    """1122/3.3.6."""
     endpoint = listen(wire)
     wire.send(hello(wire, to=BROADCAST))
     wire.expect()
@@ -81,6 +84,7 @@ def test_ipv4_link_broadcast_of_a_unicast_dropped(wire):
 
 @pytest.mark.parametrize("dst", ["255.255.255.255", "10.0.0.255", "10.0.0.0", "0.0.0.0"])
 def test_ipv4_every_form_of_broadcast_taken(wire, dst):
+    """1122/3.3.6."""
     endpoint = listen(wire)
     wire.send(hello(wire, dst=dst, to=BROADCAST))
     assert endpoint.recv() == (b"hello", ip("10.0.0.2"), 5)
@@ -110,7 +114,7 @@ def test_ipv4_weak_host_takes_its_address_on_any_interface(router):
 
 def test_ipv4_ttl_of_one_or_none_is_enough_for_us(wire):
     endpoint = listen(wire)
-    wire.send(hello(wire, ttl=1), hello(wire, ttl=0))  # RFC 1122 section 3.2.1.7
+    wire.send(hello(wire, ttl=1), hello(wire, ttl=0))  # 1122/3.2.1.6-7
     assert endpoint.recv()
     assert endpoint.recv()
 
@@ -122,6 +126,7 @@ def test_ipv4_unknown_protocol_answered_with_protocol_unreachable(wire):
 
 
 def test_ipv4_unknown_options_ignored(wire):
+    """MUST-50, 1122/3.2.1.8: ignored, and passed up."""
     endpoint = listen(wire)
     wire.send(hello(wire, options=[IPOption_NOP(), IPOption_Router_Alert(), IPOption_NOP()]))
     message = endpoint.recv_message()

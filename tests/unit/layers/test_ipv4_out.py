@@ -22,16 +22,19 @@ def udp_to(wire, dst=PEER, port=9, data=b"hello", **settings):
 
 
 def test_ipv4_send_is_what_scapy_would_build(wire):
+    """1122/3.2.1.6-7, MUST-48, MUST-49: TTL and TOS are the application's."""
     udp_to(wire, ttl=7, tos=0x28)
     wire.expect(wire.tx(UDP(sport=5000, dport=9) / b"hello", ttl=7, tos=0x28))
 
 
 def test_ipv4_send_without_fragmenting_has_df_and_no_id(wire):
+    """6864."""
     udp_to(wire, df=True)
     wire.expect(wire.tx(UDP(sport=5000, dport=9) / b"hello", flags="DF", id=0))
 
 
 def test_ipv4_ids_count_for_each_destination_from_a_random_start(wire):
+    """6864."""
     for _ in range(3):
         for n in (2, 3):
             udp_to(wire, ip(f"10.0.0.{n}"))

@@ -125,7 +125,7 @@ def test_paths_route_cache_is_bounded(two):
 
 
 def test_paths_dead_gateway_passed_over_while_it_is_dead():
-    """RFC 1122 section 3.3.1.4."""
+    """1122/3.3.1 (RFC 1122 section 3.3.1.4)."""
     wire = Wire("10.0.0.1/24", known=False)
     wire.net.add_route("default", via="10.0.0.3")
     wire.net.add_route("default", via="10.0.0.4", metric=10)
@@ -183,3 +183,21 @@ def test_paths_interface_removed_with_all_that_goes_through_it(two):
     assert not two.net.ipv4.is_local(ip("10.0.1.1"))
     assert [entry.iface.name for entry in two.net.arp.entries() if entry.iface is two.eth[1]] == []
     assert [iface.name for iface in two.net.interfaces] == ["lo", "eth0"]
+
+
+def test_paths_interface_down_is_passed_over_until_it_is_up(two):
+    two.net.add_route("default", via="10.0.0.254", metric=9)
+    two.net.set_up(two.eth[1], False)
+    assert route(two, "192.0.2.1") == ("eth0", "10.0.0.254", "10.0.0.1")
+    two.net.set_up(two.eth[1], True)
+    assert route(two, "192.0.2.1") == ("eth1", "10.0.1.254", "10.0.1.1")
+
+
+def test_paths_neighbour_that_is_no_gateway_changes_no_route():
+    wire = Wire("10.0.0.1/24", known=False)
+    wire.net.add_route("default", via="10.0.0.3")
+    held = wire.net.ipv4.route(ip("192.0.2.1"))
+    wire.net.icmp.ping(ip("10.0.0.77"), 1, 1)
+    wire.after(ms=5_000)
+    assert wire.neighbours() == {"10.0.0.77": "failed"}
+    assert wire.net.ipv4.fresh(held)

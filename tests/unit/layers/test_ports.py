@@ -3,6 +3,7 @@ from scapystack.layers.ports import pick
 
 
 def test_ports_pick_is_random_and_in_range():
+    """6056."""
     rng = Rng(1)
     picks = [pick(rng, 40_000, 40_999, lambda port: False) for _ in range(200)]
     assert all(40_000 <= port <= 40_999 for port in picks)

@@ -1,6 +1,5 @@
 import errno
 
-import pytest
 from scapy.layers.inet import ICMP, IP, UDP
 
 from scapystack.base.addr import ANY4, ip

@@ -151,6 +151,7 @@ def test_udp_closed_port_answered_with_port_unreachable(wire):
 
 
 def test_udp_message_tells_all_about_it(wire):
+    """1122/4.1."""
     endpoint = wire.net.udp.bind(ANY4, 7)
     wire.send(datagram(wire, ttl=9, tos=8))
     message = endpoint.recv_message()
@@ -215,6 +216,7 @@ def refused(wire, sport, dport=9, dst="10.0.0.2", kind=3, code=3):
 
 
 def test_udp_refusal_raised_once_on_a_connected_socket(wire):
+    """1122/4.1."""
     endpoint = wire.net.udp.bind(ANY4, 0)
     endpoint.connect(PEER, 9)
     wire.send(refused(wire, endpoint.local_port))
