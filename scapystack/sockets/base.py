@@ -11,18 +11,15 @@ from __future__ import annotations
 import io
 import socket
 import sys
-import threading
-import time
 import warnings
 from _thread import LockType
 from collections.abc import Callable, Iterable
 from errno import EAFNOSUPPORT, EAGAIN, EBADF, ENOTCONN, EOPNOTSUPP
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast
-from weakref import WeakSet
 
 from scapystack.base.addr import ANY4
 from scapystack.base.errors import os_error
-from scapystack.base.types import Address, Buffer
+from scapystack.base.types import SECOND, Address, Buffer, Nanoseconds
 from scapystack.sockets import options as socket_options
 from scapystack.sockets.address import InetAddress, text_address
 from scapystack.sockets.channel import Channel
@@ -30,7 +27,7 @@ from scapystack.sockets.constants import AF_INET, MSG_DONTWAIT, AddressFamily, S
 from scapystack.sockets.pollable import PollFd
 
 if TYPE_CHECKING:
-    from scapystack.runtime.driver import Driver
+    from scapystack.sockets.waiting import Ground
 
 T = TypeVar("T")
 
@@ -43,12 +40,12 @@ class Socket:
     by several threads at once; closing one wakes all of them with EBADF.
     """
 
-    def __init__(self, driver: Driver, siblings: WeakSet[Socket], kind: SocketKind, proto: int) -> None:
-        """Not for applications: they call `Stack.socket`, whose set of open sockets `siblings` is."""
+    def __init__(self, ground: Ground, kind: SocketKind, proto: int) -> None:
+        """Not for applications: they call `Stack.socket`."""
         self._closed = False
-        self._driver = driver
+        self._ground = ground
+        self._driver = driver = ground.driver
         self._net = driver.stack
-        self._siblings = siblings
         self._kind = kind
         self._proto = proto
         self._timeout: float | None = socket.getdefaulttimeout()
@@ -59,7 +56,7 @@ class Socket:
         self._reuse = False
         self._broadcast = False
         self._keepalive = False
-        siblings.add(self)
+        ground.sockets.add(self)
 
     # -- what it is --------------------------------------------------------------------------------
 
@@ -114,22 +111,21 @@ class Socket:
         """Whether calls wait at all."""
         return self._timeout != 0
 
-    def _deadline(self) -> float | None:
+    def _deadline(self) -> Nanoseconds | None:
         timeout = self._timeout
-        return time.monotonic() + timeout if timeout else None
+        return self._driver.clock() + int(timeout * SECOND) if timeout else None
 
     def _perform(
         self,
         attempt: Callable[[], T | None],
         wait_on: Callable[[Channel], LockType],
         flags: int = 0,
-        deadline: float | None = None,
+        deadline: Nanoseconds | None = None,
     ) -> T:
         """Run `attempt` under the lock until it answers something else than None.
 
-        `deadline` (monotonic seconds) is for calls of several steps; None is the socket's time-out
-        from now. Raises BlockingIOError where the call must not wait and TimeoutError when it has
-        waited enough.
+        `deadline` is for calls of several steps; None is the socket's time-out from now. Raises
+        BlockingIOError where the call must not wait and TimeoutError when it has waited enough.
         """
         while True:
             with self._driver.entered():
@@ -150,15 +146,11 @@ class Socket:
                 deadline = self._deadline()
             self._sleep(waiter, deadline)
 
-    def _sleep(self, waiter: LockType, deadline: float | None) -> None:
+    def _sleep(self, waiter: LockType, deadline: Nanoseconds | None) -> None:
         """Wait for `waiter`, without the lock. Raises TimeoutError; any signal's exception passes."""
         woken = False
         try:
-            if deadline is None:
-                woken = waiter.acquire()
-            else:
-                left = deadline - time.monotonic()
-                woken = left > 0 and waiter.acquire(timeout=min(left, threading.TIMEOUT_MAX))
+            woken = self._ground.wait(waiter, deadline)
         finally:
             if not woken:
                 with self._driver.lock:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from errno import EADDRNOTAVAIL, EDESTADDRREQ, EINVAL, ENOPROTOOPT, ENOTCONN
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from scapystack.base.addr import ANY4, LOCALHOST4, is_multicast
 from scapystack.base.errors import os_error
@@ -20,7 +19,7 @@ from scapystack.sockets.channel import Channel, always, readable
 
 if TYPE_CHECKING:
     from scapystack.base.iface import Interface
-    from scapystack.runtime.driver import Driver
+    from scapystack.sockets.waiting import Ground
 
 _OWN = frozenset(("reuse", "keepalive", "linger_s"))  # known, kept, and without effect on datagrams
 _SNDBUF = 212_992
@@ -31,8 +30,8 @@ Received = tuple[bytes, Address, int]
 class _MessageSocket(Socket):
     """What UDP and raw sockets share: messages with an address, options kept until there is an endpoint."""
 
-    def __init__(self, driver: Driver, siblings: WeakSet[Socket], kind: c.SocketKind, proto: int) -> None:
-        super().__init__(driver, siblings, kind, proto)
+    def __init__(self, ground: Ground, kind: c.SocketKind, proto: int) -> None:
+        super().__init__(ground, kind, proto)
         self._held: Received | None = None  # peeked at and not yet read
         self._settings: dict[str, Any] = {
             "broadcast": False,
@@ -218,9 +217,9 @@ class _MessageSocket(Socket):
 class DatagramSocket(_MessageSocket):
     """A UDP socket: `bind connect send sendto recv recvfrom close` and their relatives."""
 
-    def __init__(self, driver: Driver, siblings: WeakSet[Socket], proto: int = 0) -> None:
+    def __init__(self, ground: Ground, proto: int = 0) -> None:
         """Not for applications: they call `Stack.socket`."""
-        super().__init__(driver, siblings, c.SOCK_DGRAM, proto)
+        super().__init__(ground, c.SOCK_DGRAM, proto)
 
     def _protocol(self) -> int:
         return c.IPPROTO_UDP
@@ -263,12 +262,12 @@ class RawSocket(_MessageSocket):
     Protocol IPPROTO_RAW (255) means IP_HDRINCL, and nothing to receive.
     """
 
-    def __init__(self, driver: Driver, siblings: WeakSet[Socket], proto: int) -> None:
+    def __init__(self, ground: Ground, proto: int) -> None:
         """Not for applications: they call `Stack.socket`."""
-        super().__init__(driver, siblings, c.SOCK_RAW, proto)
+        super().__init__(ground, c.SOCK_RAW, proto)
         self._peer: Address | None = None
         self._settings["hdrincl"] = proto == c.IPPROTO_RAW
-        with driver.entered():
+        with self._driver.entered():
             self._attach(self._net.raw.open(proto, ANY4))
 
     def bind(self, address: object) -> None:

@@ -7,7 +7,6 @@ reach (`net`, `driver`) for whoever wants to look closer. Read `base.Socket` for
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Callable, Sequence
 from errno import EAFNOSUPPORT, EINVAL, EPROTONOSUPPORT
 from typing import TYPE_CHECKING, Self
@@ -20,6 +19,7 @@ from scapystack.sockets.base import Socket
 from scapystack.sockets.datagram import DatagramSocket, RawSocket
 from scapystack.sockets.ping import Pinger, PingReply
 from scapystack.sockets.stream import StreamSocket
+from scapystack.sockets.waiting import Ground
 from scapystack.stack import NetStack
 
 if TYPE_CHECKING:
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from scapystack.base.config import StackConfig
     from scapystack.base.iface import Interface
     from scapystack.link.base import Link
+    from scapystack.runtime.virtual import Simulation
 
-_KINDS: dict[int, Callable[[Driver, weakref.WeakSet[Socket], int], Socket]] = {
+_KINDS: dict[int, Callable[[Ground, int], Socket]] = {
     c.SOCK_STREAM: StreamSocket,
     c.SOCK_DGRAM: DatagramSocket,
     c.SOCK_RAW: RawSocket,
@@ -59,17 +60,22 @@ class Stack:
         seed: int | bytes | None = None,
         codec: str | Codec = "compiled",
         driver: Driver | None = None,
+        simulation: Simulation | None = None,
     ) -> None:
-        """`driver`: one that exists and that somebody else runs; the stack is then its stack."""
-        self._sockets: weakref.WeakSet[Socket] = weakref.WeakSet()
+        """`driver`: one that exists and that somebody else runs; the stack is then its stack.
+
+        `simulation`: take part in it, in virtual time and without a thread; a call that waits runs it.
+        """
         self._thread: StackThread | None = None
         self._owned = driver is None
         self._closed = False
         if driver is None:
-            seed = os.urandom(32) if seed is None else seed
-            driver = Driver(NetStack(config, seed=seed, codec=codec))
+            net = NetStack(config, seed=os.urandom(32) if seed is None else seed, codec=codec)
+            driver = Driver(net) if simulation is None else simulation.add(net)
         self.driver = driver
         self.net = driver.stack
+        self._simulated = simulation is not None
+        self._ground = Ground(driver, simulation)
         try:
             if link is not None:
                 self.attach(link, address)
@@ -94,7 +100,7 @@ class Stack:
         """Run the stack in a thread of its own; at once if it runs already. Raises RuntimeError when closed."""
         if self._closed:
             raise RuntimeError("the stack is closed")
-        if self._owned and self._thread is None:
+        if self._owned and not self._simulated and self._thread is None:
             self._thread = StackThread(self.driver)
             self._thread.start()
         return self
@@ -104,7 +110,7 @@ class Stack:
         if self._closed:
             return
         self._closed = True
-        for sock in list(self._sockets):
+        for sock in list(self._ground.sockets):
             sock.close_now()
         if self._thread is not None:
             self._thread.stop()
@@ -133,7 +139,7 @@ class Stack:
             raise os_error(EINVAL)
         if proto not in _PROTOCOLS[kind]:
             raise os_error(EPROTONOSUPPORT)
-        made = make(self.driver, self._sockets, proto)
+        made = make(self._ground, proto)
         if type & c.SOCK_NONBLOCK:
             made.setblocking(False)
         return made
@@ -191,7 +197,7 @@ class Stack:
 
     def pinger(self) -> Pinger:
         """A `Pinger` for several echo requests under one identifier."""
-        return Pinger(self.driver)
+        return Pinger(self._ground)
 
     def ping(self, host: str, *, size: int = 56, timeout: float = 1.0, ttl: int = 0, df: bool = False) -> PingReply:
         """One ICMP echo with `size` octets; the answer. Raises TimeoutError and OSError as `Pinger.ping`."""

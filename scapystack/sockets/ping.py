@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from scapystack.base.addr import ip_text
 from scapystack.base.errors import os_error
-from scapystack.base.types import Buffer
+from scapystack.base.types import SECOND, Buffer
 from scapystack.layers.icmp import EchoReply
 from scapystack.sockets.address import resolve
 from scapystack.sockets.channel import Channel, always, readable
 
 if TYPE_CHECKING:
-    from scapystack.runtime.driver import Driver
+    from scapystack.sockets.waiting import Ground
 
 
 @dataclass(slots=True)
@@ -32,9 +30,10 @@ class PingReply:
 class Pinger:
     """Echo requests under one identifier of their own. A context manager."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, ground: Ground) -> None:
         """Raises OSError (EADDRINUSE) when every identifier is taken."""
-        self._driver = driver
+        self._ground = ground
+        self._driver = driver = ground.driver
         self._channel = Channel()
         with driver.entered() as net:
             self._endpoint = net.icmp.open()
@@ -49,7 +48,7 @@ class Pinger:
         text names the reporter) or for what cannot be sent, gaierror for a host that is no address.
         """
         target = resolve(host)
-        deadline = time.monotonic() + timeout
+        deadline = self._driver.clock() + int(timeout * SECOND)
         with self._driver.entered() as net:
             while self._endpoint.recv() is not None:
                 pass  # answers that came too late
@@ -60,8 +59,7 @@ class Pinger:
                 item = self._endpoint.recv()
                 waiter = self._channel.wait_for_read() if item is None else None
             if waiter is not None:
-                left = deadline - time.monotonic()
-                if left > 0 and waiter.acquire(timeout=min(left, threading.TIMEOUT_MAX)):
+                if self._ground.wait(waiter, deadline):
                     continue
                 with self._driver.lock:
                     self._channel.forget(waiter)

@@ -7,15 +7,13 @@ reported once, as the kernel does: after that there is end of file to read, and 
 
 from __future__ import annotations
 
-import threading
 from _thread import LockType, allocate_lock
 from errno import EADDRNOTAVAIL, EAGAIN, EALREADY, ECONNABORTED, EINPROGRESS, EINVAL, EISCONN, ENOTCONN, EPIPE
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from scapystack.base.addr import ANY4, LOCALHOST4
 from scapystack.base.errors import os_error
-from scapystack.base.types import Address, Buffer
+from scapystack.base.types import SECOND, Address, Buffer
 from scapystack.layers.tcp.state import CLOSED, FIN_WAIT_2, SYN_RECEIVED, SYN_SENT, TIME_WAIT
 from scapystack.layers.tcp.tcb import Options
 from scapystack.sockets import constants as c
@@ -26,7 +24,7 @@ from scapystack.sockets.channel import Channel, connection_writable, never, read
 if TYPE_CHECKING:
     from scapystack.layers.tcp.listen import Listener
     from scapystack.layers.tcp.user import Connection
-    from scapystack.runtime.driver import Driver
+    from scapystack.sockets.waiting import Ground
 
 _FIN_ACKNOWLEDGED = frozenset((FIN_WAIT_2, TIME_WAIT, CLOSED))
 _SOCKET_SETTINGS = frozenset(("reuse", "broadcast"))  # kept here; all others are TCP's Options
@@ -35,11 +33,9 @@ _SOCKET_SETTINGS = frozenset(("reuse", "broadcast"))  # kept here; all others ar
 class StreamSocket(Socket):
     """A TCP socket: `bind listen accept connect send recv shutdown close` and their relatives."""
 
-    def __init__(
-        self, driver: Driver, siblings: WeakSet[Socket], proto: int = 0, connection: Connection | None = None
-    ) -> None:
+    def __init__(self, ground: Ground, proto: int = 0, connection: Connection | None = None) -> None:
         """Not for applications: they call `Stack.socket`. `connection` is one that was accepted."""
-        super().__init__(driver, siblings, c.SOCK_STREAM, proto)
+        super().__init__(ground, c.SOCK_STREAM, proto)
         self._listener: Listener | None = None
         self._connection: Connection | None = None
         self._reserved = False
@@ -88,7 +84,7 @@ class StreamSocket(Socket):
     def accept(self) -> tuple[StreamSocket, InetAddress]:
         """The next connection and its peer's address. The new socket blocks."""
         connection = self._perform(self._accept, Channel.wait_for_read)
-        sock = StreamSocket(self._driver, self._siblings, self._proto, connection)
+        sock = StreamSocket(self._ground, self._proto, connection)
         return sock, text_address(connection.remote_addr, connection.remote_port)
 
     def _accept(self) -> Connection | None:
@@ -349,7 +345,7 @@ class StreamSocket(Socket):
                 connection.on_ready = _Linger(connection, waiter)
         if waiter is not None:
             # SO_LINGER: until the peer has acknowledged everything, FIN too, or the time is up
-            waiter.acquire(timeout=min(linger or 0, threading.TIMEOUT_MAX))
+            self._ground.wait(waiter, self._driver.clock() + int((linger or 0) * SECOND))
 
     # -- options -----------------------------------------------------------------------------------
 

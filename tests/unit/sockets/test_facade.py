@@ -144,7 +144,7 @@ def test_socket_default_time_out_of_the_socket_module_counts():
 def test_create_connection_failing_closes_its_socket(still):
     with pytest.raises(ConnectionRefusedError):
         still.stack.create_connection(("127.0.0.1", 4999), timeout=SAFETY_S)
-    assert not list(still.stack._sockets)
+    assert not list(still.stack._ground.sockets)
 
 
 def test_create_connection_keeps_the_time_out(still):
