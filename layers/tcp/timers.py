@@ -99,15 +99,15 @@ def _persist(c: Tcb, now: Nanoseconds) -> None:
         send_new(c, force=True)  # RFC 9293 section 3.8.6.2.1: the override timeout
         return
     # MUST-37: open for as long as the probes are answered; unanswered ones run into R2
-    if c.persist_shift == 0:
-        c.first_rtx_at = now
-    elif _gave_up(c, now - max(c.heard_at, c.first_rtx_at)):
+    if c.persist_shift == 0 or c.heard_at >= c.first_rtx_at:
+        c.first_rtx_at = now  # of the probes that nobody has answered yet
+    elif _gave_up(c, now - c.first_rtx_at):
         c.tcp.close(c, errno.ETIMEDOUT)
         return
     probe_window(c)
     interval = min(c.rtt.base_rto << (c.persist_shift + 1), c.config.max_rto_ms * MILLISECOND)  # SHLD-30
     c.persist_shift = min(c.persist_shift + 1, 16)
-    c.persist_at = now + c.patience(interval, max(c.heard_at, c.first_rtx_at))
+    c.persist_at = now + c.patience(interval, c.first_rtx_at)
     c.arm(c.persist_at)
 
 

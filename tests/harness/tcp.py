@@ -5,12 +5,14 @@
     wire.send(c, "A", payload=b"hello")         # the peer's segment, relative numbers, ACKs all by default
     wire.expect("A ack=6")                      # exactly this leaves, and then nothing
 
-A line of `expect` names flags and those fields that matter: `seq` and `ack` count from the initial
-sequence numbers, `len`, `wnd`, `mss`, `ws`, `sack`. Time moves with `wire.after(ms=40)`.
+`wire.reach(CLOSING)` gives a connection in any state. A line of `expect` names flags and those fields
+that matter: `seq` and `ack` count from the initial sequence numbers, `len`, `wnd`, `mss`, `ws`, `sack`.
+Time moves with `wire.after(ms=40)`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +30,19 @@ from scapystack.codec import make_codec
 from scapystack.layers.tcp.demux import Tcp
 from scapystack.layers.tcp.listen import Listener
 from scapystack.layers.tcp.options import encode, encode_syn, parse_options
-from scapystack.layers.tcp.state import ESTABLISHED
-from scapystack.layers.tcp.tcb import Options
+from scapystack.layers.tcp.state import (
+    CLOSE_WAIT,
+    CLOSED,
+    CLOSING,
+    ESTABLISHED,
+    FIN_WAIT_1,
+    FIN_WAIT_2,
+    LAST_ACK,
+    SYN_RECEIVED,
+    SYN_SENT,
+    TIME_WAIT,
+)
+from scapystack.layers.tcp.tcb import Options, Tcb
 from scapystack.layers.tcp.user import Connection
 
 OURS = ip("10.0.0.1")
@@ -50,6 +63,7 @@ class FakeIp:
         self.mtu = mtu
         self.sent: list[Segment] = []
         self.kept: list[dict[str, Any]] = []
+        self.watchers: list[Callable[[Segment], None]] = []
         self.advised = 0
         self.error = 0
 
@@ -84,6 +98,8 @@ class FakeIp:
         parse_options(head[20:], seg)
         self.sent.append(seg)
         self.kept.append(how)
+        for watch in self.watchers:
+            watch(seg)
 
 
 @dataclass
@@ -116,7 +132,13 @@ class TcpWire:
         self.peer = peer or Peer()
         self.peer_ts = 100
         self.states: list[tuple[int, int]] = []
-        self.tcp.observers.append(lambda c, old, new: self.states.append((old, new)))
+        self.known: dict[tuple[int, int], Tcb] = {}  # the latest connection of each pair of ports
+        self.tcp.observers.append(self._moved)
+
+    def _moved(self, c: Tcb, old: int, new: int) -> None:
+        self.states.append((old, new))
+        if old == CLOSED:
+            self.known[(c.local_port, c.remote_port)] = c
 
     # -- time ------------------------------------------------------------------------------------------
 
@@ -229,6 +251,30 @@ class TcpWire:
         self.clear()
         return c
 
+    def reach(self, state: int) -> Connection:
+        """A connection in this state (SYN-SENT on), nothing left to send; the peer's next octet is `rcv_nxt`."""
+        if state == SYN_SENT:
+            c = self.connect()
+        elif state == SYN_RECEIVED:
+            self.listen()
+            self.syn()
+            c = self.connection()
+        else:
+            c = self.established()
+        if state in (FIN_WAIT_1, FIN_WAIT_2, CLOSING, TIME_WAIT):
+            c.shutdown_write()
+            self.flush()
+        if state in (FIN_WAIT_2, TIME_WAIT):
+            self.send(c, "A")
+        if state in (CLOSE_WAIT, LAST_ACK, CLOSING, TIME_WAIT):
+            self.send(c, "FA", ack=2 if state == TIME_WAIT else 1)
+        if state == LAST_ACK:
+            c.shutdown_write()
+            self.flush()
+        self.clear()
+        assert c.state == state
+        return c
+
     def connect(self, options: Options | None = None) -> Connection:
         """An active open, its SYN sent."""
         c = self.tcp.connect(PEER, PORT, local_port=PEER_PORT, options=options)
@@ -283,19 +329,10 @@ class TcpWire:
         self.expect()
 
     def _relative(self, s: Segment) -> tuple[int, int]:
-        c = self.tcp.connections.get((OURS, s.sport, PEER, s.dport)) or self._last.get((s.sport, s.dport))
+        c = self.known.get((s.sport, s.dport))
         if c is None:
             return s.seq, s.ack
-        self._last[(s.sport, s.dport)] = c
         return (s.seq - c.iss) & MASK, (s.ack - c.irs) & MASK if s.flags & 0x10 else 0
-
-    @property
-    def _last(self) -> dict[tuple[int, int], Connection]:
-        if not hasattr(self, "_known"):
-            self._known: dict[tuple[int, int], Connection] = {}
-        for c in self.tcp.connections.values():
-            self._known[(c.local_port, c.remote_port)] = c
-        return self._known
 
     def fields(self, s: Segment) -> dict[str, object]:
         seq, ack = self._relative(s)
