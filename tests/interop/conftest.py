@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.netns import Namespace, stack_on_tap
+from tests.interop.netns import Namespace, lacking, stack_on_tap
 
 HERE = Path(__file__).parent
 
@@ -41,3 +41,18 @@ def lan(request, netns):
     made = stack_on_tap(netns, offload=request.param)
     yield made
     made.stack.close()
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["offload", "no-offload"])
+def shared_lan(request):
+    """The same for all tests of a module: for those that leave nothing behind."""
+    ns = Namespace()
+    try:
+        made = stack_on_tap(ns, offload=request.param)
+        if made.offload != request.param:
+            lacking("the kernel grants no offload")
+        yield made
+        assert made.stack.net.counters["driver.application_errors"] == 0
+        made.stack.close()
+    finally:
+        ns.close()

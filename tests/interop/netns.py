@@ -12,6 +12,7 @@ import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -30,6 +31,13 @@ _numbers = itertools.count(1)
 def needs(*programs: str) -> pytest.MarkDecorator:
     """Skip, or fail under SCAPYSTACK_REQUIRE_TAP=1, where one of these programs is not installed."""
     return pytest.mark.program(*programs)
+
+
+def lacking(reason: str) -> NoReturn:
+    """The same for what shows only when it is tried."""
+    if os.environ.get("SCAPYSTACK_REQUIRE_TAP") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
 
 
 class Namespace:
