@@ -119,8 +119,7 @@ def tun() -> Iterator[Finding]:
 
 def rights() -> Iterator[Finding]:
     """The capabilities that interfaces and namespaces take."""
-    held = capabilities()
-    lacking = [name for name, bit in _CAPABILITIES.items() if not held >> bit & 1]
+    lacking = lacking_capabilities()
     if not lacking:
         yield Finding("rights", GOOD, "CAP_NET_ADMIN and CAP_SYS_ADMIN")
     elif sandbox.user_namespace_works():
@@ -133,13 +132,14 @@ def rights() -> Iterator[Finding]:
         yield Finding("rights", WARN, text, "`run` works; namespaces (`demo`, `--netns`) need CAP_SYS_ADMIN")
 
 
-def capabilities() -> int:
-    """The effective capabilities of this process as Linux numbers them, one bit each."""
+def lacking_capabilities() -> list[str]:
+    """Those of the capabilities that interfaces and namespaces take which this process has not."""
     try:
         with open("/proc/self/status") as status:
-            return int(next(line.split()[1] for line in status if line.startswith("CapEff:")), 16)
+            effective = int(next(line.split()[1] for line in status if line.startswith("CapEff:")), 16)
     except (OSError, StopIteration):
-        return 0
+        effective = 0
+    return [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
 
 
 def tap() -> Iterator[Finding]:
