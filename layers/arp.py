@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-from scapystack.base.addr import ANY4, MAC_BROADCAST, MAC_NONE
+from scapystack.base.addr import ANY4, MAC_BROADCAST, MAC_NONE, ip_text
 from scapystack.base.core import Core
 from scapystack.base.datagram import Neighbour, Route
 from scapystack.base.errors import ConfigError
@@ -367,6 +367,8 @@ class Arp:
         """Set an entry by hand; what waited for it leaves. Raises ConfigError for an impossible one."""
         if not self.ethernet.is_station(mac):
             raise ConfigError("a neighbour's MAC address is neither a group's nor zero")
+        if len(address) != 4 or not self._may_be_host(iface, address):
+            raise ConfigError(f"{ip_text(address)} is no neighbour's address")
         entry = self.lookup(iface, address)
         if entry is None:
             entry = self._add(iface, address, PERMANENT, may_evict_asking=True)

@@ -153,7 +153,7 @@ class Icmp:
         rest = datagram.payload[4:]
         # only type and code change, so the sum of up to 65,000 octets need not be taken again
         total = (0xFFFF - chksum - _TO_REPLY - code) % 0xFFFF
-        chksum = 0xFFFF - total if total else 0 if any(rest) else 0xFFFF
+        chksum = 0xFFFF - total if total or not int.from_bytes(rest, "big") else 0
         head = self._encode(ECHO_REPLY, 0, chksum)
         try:
             route = self.ip.route(datagram.src, src)
@@ -202,7 +202,8 @@ class Icmp:
         if isinstance(error, str):
             counters["icmp.drop." + error] += 1
             return
-        if not self.ip.is_local(error.src):
+        # nobody on a wire has seen what we send to ourselves
+        if not self.ip.is_local(error.src) or (self.ip.is_local(error.dst) and not datagram.iface.loopback):
             counters["icmp.drop.not_our_packet"] += 1
             return
         counters["icmp.in.error"] += 1

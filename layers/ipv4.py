@@ -49,6 +49,7 @@ class Ipv4:
 
     `looped` holds packets to ourselves until the stack's next loopback round; `local_errors` what
     transports must be told about packets that never left, once nobody is in the middle of something.
+    `packets_in` counts what came in, right or wrong, and `packets_out` what transports sent.
     """
 
     def __init__(self, core: Core, ethernet: Ethernet, arp: Arp, interfaces: list[Interface]) -> None:
@@ -65,6 +66,8 @@ class Ipv4:
         self.transports: dict[int, Transport] = {}
         self.looped: deque[Frame] = deque()
         self.local_errors: deque[IcmpError] = deque()
+        self.packets_in = 0
+        self.packets_out = 0
         self._ids: dict[Address, int] = {}
         self._decode = core.codec.decode_ipv4
         self._encode = core.codec.encode_ipv4
@@ -77,6 +80,7 @@ class Ipv4:
 
     def input(self, frame: Frame, iface: Interface, data: bytes, link_cast: int) -> None:
         """Take an IP packet in its frame (from octet 14 on)."""
+        self.packets_in += 1
         counters = self.core.counters
         reason = ipv4_header(data, HEADER, len(data) - HEADER)  # 791-1122/3.2.1.1, 1122/3.2.1.2
         if reason:
@@ -268,6 +272,7 @@ class Ipv4:
         options: bytes = b"",
     ) -> None:
         """As `IpOutput.send`."""
+        self.packets_out += 1
         core = self.core
         total = 20 + (length or len(head) + sum(map(len, payload)))
         dst = route.dst

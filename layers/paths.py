@@ -85,6 +85,8 @@ class Paths:
 
     def check_address(self, iface: Interface, address: Address, length: int) -> InterfaceAddress:
         """What an interface's new address would be. Raises ConfigError if it cannot have it."""
+        if len(address) != 4:
+            raise ConfigError(f"{ip_text(address)} is not an IPv4 address")
         prefix = Prefix.of(address, length)
         text = f"{ip_text(address)}/{length}"
         if is_multicast(address) or address[0] in (0, *range(240, 256)) or address == prefix.broadcast:
@@ -167,7 +169,7 @@ class Paths:
         return route.generation == self.table.generation
 
     def route(self, dst: Address, src: Address | None = None) -> Route:
-        """How to reach `dst`. Raises OSError: ENETUNREACH, EADDRNOTAVAIL (`src` is not ours), EINVAL."""
+        """How to reach `dst`. Raises OSError: ENETUNREACH, EADDRNOTAVAIL (`src` is not ours), EINVAL, ..."""
         found = self._cache.get(dst if src is None else (dst, src))
         if found is not None and found.generation == self.table.generation:
             return found
@@ -183,6 +185,8 @@ class Paths:
         return made
 
     def _find(self, dst: Address, src: Address | None) -> Route:
+        if len(dst) != 4:
+            raise os_error(errno.EAFNOSUPPORT)
         if src is not None and not self.is_local(src):
             raise os_error(errno.EADDRNOTAVAIL)
         if self.is_local(dst):

@@ -58,7 +58,7 @@ class UdpEndpoint(Endpoint):
     """
 
     __slots__ = (
-        "_held", "_queue", "_route", "_udp", "broadcast", "closed", "df", "error", "local_addr", "local_port",
+        "_bound", "_held", "_queue", "_route", "_udp", "broadcast", "closed", "df", "error", "local_addr", "local_port",
         "options", "rcvbuf", "remote_addr", "remote_port", "reuse", "tos", "ttl",
     )  # fmt: skip
 
@@ -68,6 +68,7 @@ class UdpEndpoint(Endpoint):
         self._queue: deque[tuple[bytes, Address, int, Address, int, int, bytes, Interface]] = deque()
         self._held = 0
         self._route: Route | None = None
+        self._bound = local
         self.local_addr = local
         self.local_port = port
         self.remote_addr: Address | None = None
@@ -94,17 +95,17 @@ class UdpEndpoint(Endpoint):
         """
         udp = self._udp
         if addr is None:
-            udp.move(self, None, 0, self.local_addr)
+            udp.move(self, None, 0, self._bound)
             self._route = None
             return
-        route = udp.ip.route(addr, self._source())
+        route = udp.ip.route(addr, self._source(self._bound))
         if route.cast == CAST_BROADCAST and not self.broadcast:
             raise os_error(errno.EACCES)
-        udp.move(self, addr, port, self.local_addr if self.local_addr != ANY4 else route.src)
+        udp.move(self, addr, port, self._bound if self._bound != ANY4 else route.src)
         self._route = route
 
-    def _source(self) -> Address | None:
-        local = self.local_addr
+    def _source(self, local: Address) -> Address | None:
+        """The source to ask a route for: none for the unspecified address, a broadcast's or a group's."""
         return local if local != ANY4 and self._udp.ip.is_local(local) else None
 
     def send(self, data: Buffer, dst: Address | None = None, port: int = 0) -> int:
@@ -117,15 +118,15 @@ class UdpEndpoint(Endpoint):
         if dst is not None:
             if not port:
                 raise os_error(errno.EINVAL)
-            route = udp.ip.route(dst, self._source() if self.local_addr != ANY4 else None)
+            route = udp.ip.route(dst, self._source(self.local_addr))
         else:
             if self.remote_addr is None:
                 raise os_error(errno.EDESTADDRREQ)
             dst = self.remote_addr
             port = self.remote_port
-            route = self._route or udp.ip.route(dst, self._source())
+            route = self._route or udp.ip.route(dst, self._source(self.local_addr))
             if not udp.ip.fresh(route):
-                route = self._route = udp.ip.route(dst, self._source())
+                route = self._route = udp.ip.route(dst, self._source(self.local_addr))
         size = len(data)
         if size > MAX_DATA - len(self.options) or (self.df and size + 28 > route.mtu):
             raise os_error(errno.EMSGSIZE)
@@ -190,12 +191,17 @@ class UdpEndpoint(Endpoint):
 
 
 class Udp:
-    """All UDP endpoints of a stack; implements `base.datagram.Transport`."""
+    """All UDP endpoints of a stack; implements `base.datagram.Transport`.
+
+    `datagrams_in` and `datagrams_out` count all that came and left, right or wrong.
+    """
 
     def __init__(self, core: Core, ip: IpOutput) -> None:
         self.core = core
         self.ip = ip
         self.icmp: Ports | None = None
+        self.datagrams_in = 0
+        self.datagrams_out = 0
         self._by_port: dict[int, dict[UdpEndpoint, None]] = {}  # all of them
         self._open: dict[int, list[UdpEndpoint]] = {}  # those not connected, the newest first
         self._connected: dict[tuple[int, Address, int, Address], UdpEndpoint] = {}
@@ -274,6 +280,7 @@ class Udp:
     def input(self, datagram: Datagram) -> None:
         """Take a datagram from IP."""
         payload = datagram.payload
+        self.datagrams_in += 1
         reason = udp_header(payload, datagram.src, datagram.dst, datagram.csum == CSUM_NONE)
         if reason:
             self.core.counters["udp.drop." + reason] += 1
@@ -336,6 +343,7 @@ class Udp:
 
     def output(self, endpoint: UdpEndpoint, route: Route, port: int, data: Buffer, size: int) -> None:
         """Send one datagram of an endpoint by its route."""
+        self.datagrams_out += 1
         length = size + _HEADER
         if self.core.config.udp.checksum:
             head = self._encode(endpoint.local_port, port, length, pseudo_sum(route.src, route.dst, PROTO_UDP, length))

@@ -233,6 +233,9 @@ def test_arp_static_entry_for_a_group_refused():
     wire = Wire()
     with pytest.raises(ConfigError, match="group"):
         wire.net.arp.add_static(wire.eth[0], ip("10.0.0.2"), b"\1\0\0\0\0\2")
+    for address in ("10.0.0.255", "224.0.0.1", "fe80::1"):
+        with pytest.raises(ConfigError, match="no neighbour's address"):
+            wire.net.arp.add_static(wire.eth[0], ip(address), b"\2\0\0\0\0\2")
 
 
 def test_arp_flood_of_requests_is_bounded_and_washes_out_nobody_in_use():

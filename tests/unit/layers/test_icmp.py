@@ -210,6 +210,12 @@ def test_icmp_error_about_a_packet_that_was_not_ours_dropped(wire):
     assert wire.drops() == {"icmp.drop.not_our_packet": 1}
 
 
+@pytest.mark.parametrize(("src", "dst"), [("127.0.0.1", "127.0.0.1"), ("10.0.0.1", "10.0.0.1")])
+def test_icmp_error_from_a_wire_about_what_we_sent_ourselves_dropped(wire, src, dst):
+    wire.send(error_about(wire, UDP(sport=5, dport=7), src=src, dst=dst))
+    assert wire.drops() == {"icmp.drop.not_our_packet": 1}
+
+
 def test_icmp_error_that_was_broadcast_dropped(wire):
     packet = error_about(wire, UDP(sport=5, dport=7))
     packet[IP].dst = "10.0.0.255"

@@ -62,6 +62,10 @@ def test_paths_addresses_of_nobody_are_unreachable(two, dst):
     assert fails(two, dst) == errno.ENETUNREACH
 
 
+def test_paths_of_another_family_unsupported(two):
+    assert fails(two, "::1") == errno.EAFNOSUPPORT
+
+
 def test_paths_without_a_route_unreachable(wire):
     assert fails(wire, "192.0.2.1") == errno.ENETUNREACH
 
@@ -169,6 +173,7 @@ def test_paths_second_address_keeps_the_network(two):
         ("10.0.0.1", "lacks its prefix length"),
         ("10.0.0.1/33", "not a prefix length"),
         ("nonsense/24", "not an IP address"),
+        ("2001:db8::1/64", "not an IPv4 address"),
     ],
 )
 def test_paths_address_that_cannot_be_refused_in_one_line(wire, address, message):

@@ -92,6 +92,22 @@ def test_udp_without_checksums_when_configured(wire):
     wire.expect(wire.tx(UDP(sport=7, dport=5, chksum=0) / b"hello"))
 
 
+def test_udp_and_ip_count_what_comes_and_leaves(wire):
+    endpoint = wire.net.udp.bind(ANY4, 7)
+    wire.send(datagram(wire), datagram(wire))
+    endpoint.send(b"x", PEER, 5)
+    assert (wire.net.udp.datagrams_in, wire.net.udp.datagrams_out) == (2, 1)
+    assert (wire.net.ipv4.packets_in, wire.net.ipv4.packets_out) == (2, 1)
+
+
+def test_udp_reconnected_socket_speaks_from_the_address_of_the_new_way(router):
+    endpoint = router.net.udp.bind(ANY4, 7)
+    endpoint.connect(PEER, 5)
+    assert endpoint.local_addr == OURS
+    endpoint.connect(ip("10.0.1.2"), 5)
+    assert endpoint.local_addr == ip("10.0.1.1")
+
+
 # -- who gets what
 
 
@@ -118,6 +134,7 @@ def test_udp_connected_hears_nobody_else(wire):
     assert endpoint.recv() is None
     assert wire.drops() == {"udp.drop.no_port": 1}
     endpoint.connect(None)
+    assert endpoint.local_addr == ANY4
     wire.send(datagram(wire, sport=6))
     assert endpoint.recv()
 
