@@ -8,6 +8,7 @@ be changed either), changes are only remembered.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -76,7 +77,8 @@ class Journal:
     def remove(self) -> None:
         """Everything was put back."""
         self.entries.clear()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._path.unlink()
 
 
 def leftovers(directory: Path = DIRECTORY) -> list[Journal]:

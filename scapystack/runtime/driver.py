@@ -15,6 +15,7 @@ import select
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from scapystack.base.frames import Frame
 from scapystack.base.iface import Interface
@@ -82,7 +83,7 @@ class Driver:
         self.links: dict[int, Link] = {}
         """By the index of their interface."""
         self.on_lost: Callable[[Link], None] | None = None
-        """Called under the lock with a link that died; it must not raise."""
+        """Called under the lock with a link that died."""
         self._guard = Guard(stack.counters, strict)
         self._depth = 0
         self._entered = Entered(self)
@@ -268,7 +269,7 @@ class Driver:
         port.iface.up = False
         self._guard.warn("driver.links_lost", port.link.broken)
         if self.on_lost is not None:
-            self.on_lost(port.link)
+            self._guard.run(partial(self.on_lost, port.link), "in on_lost")
 
     def _settle(self, now: Nanoseconds) -> None:
         """Applications, timers and output, until nobody has anything left to do (bounded)."""

@@ -1,0 +1,246 @@
+"""Impairments: each does what it says, by the seed, in the driver's time; rules pick frames."""
+
+import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import ARP, Ether
+
+from scapystack.base.errors import ConfigError
+from scapystack.base.frames import CSUM_NONE, Frame
+from scapystack.base.types import MILLISECOND, SECOND
+from scapystack.codec import frame_of
+from scapystack.link.impair import ImpairedLink, Impairment, corrupt, delay, drop, duplicate, replace, tcp
+from scapystack.link.memory import MemoryLink
+from tests.unit.link.test_capture import open_frame, packet
+
+
+def numbered(count, start=0):
+    return [Frame(n.to_bytes(2, "big") * 30) for n in range(start, start + count)]
+
+
+def numbers(frames):
+    return [int.from_bytes(f.data[:2], "big") for f in frames]
+
+
+def impaired(**how):
+    a, b = MemoryLink.pair(offload=True)
+    return ImpairedLink(a, seed=1, **how), b
+
+
+def through(tx, count=1000, seed=1):
+    """The numbers of those of `count` frames that arrive, in order, all time having passed."""
+    a, b = MemoryLink.pair()
+    link = ImpairedLink(a, seed=seed, tx=tx)
+    now = 0
+    for frame in numbered(count):
+        now += MILLISECOND
+        link.advance(now)
+        link.write([frame])
+    while (at := link.next_at()) is not None:
+        link.advance(at)
+    got = []
+    while frames := b.read():
+        got += frames
+    return numbers(got)
+
+
+def test_without_anything_all_pass_both_ways_at_once():
+    link, far = impaired()
+    link.write(numbered(3))
+    assert numbers(far.read()) == [0, 1, 2]
+    far.write(numbered(3))
+    assert numbers(link.read(2)) == [0, 1]
+    assert numbers(link.read(2)) == [2]
+    assert link.next_at() is None
+    assert link.timed
+
+
+def test_loss_is_about_as_asked_and_counted():
+    faults = Impairment(loss=0.2)
+    got = through(faults)
+    assert 150 < 1000 - len(got) < 250
+    assert faults.lost == 1000 - len(got)
+    assert got == sorted(got)
+
+
+def test_loss_of_all_and_of_none():
+    assert through(Impairment(loss=1.0)) == []
+    assert through(Impairment(loss=0.0)) == list(range(1000))
+
+
+def test_duplicate_comes_twice_in_a_row():
+    got = through(Impairment(duplicate=0.2))
+    assert 1150 < len(got) < 1250
+    assert sorted(set(got)) == list(range(1000))
+    assert got == sorted(got)
+
+
+def test_reorder_lets_later_ones_pass_and_loses_none():
+    got = through(Impairment(reorder=0.1, reorder_by=2))
+    assert sorted(got) == list(range(1000))
+    late = [n for n in range(1000) if got.index(n) > n]
+    assert 60 < len(late) < 140
+    assert all(got.index(n) - n <= 4 for n in late)
+
+
+def test_reorder_of_the_last_frame_ends_by_itself():
+    link, far = impaired(tx=Impairment(reorder=1.0))
+    link.advance(0)
+    link.write(numbered(1))
+    assert far.read() == []
+    at = link.next_at()
+    assert 0 < at <= 50 * MILLISECOND
+    link.advance(at - 1)
+    assert far.read() == []
+    link.advance(at)
+    assert numbers(far.read()) == [0]
+    assert link.next_at() is None
+
+
+def test_corrupt_turns_one_bit_behind_the_link_header():
+    link, far = impaired(tx=Impairment(corrupt=1.0))
+    clean = bytes(packet(b"x" * 50))
+    places = set()
+    for _ in range(300):
+        link.write([open_frame(b"x" * 50)])
+        (got,) = far.read()
+        assert (got.csum, got.gso_size) == (CSUM_NONE, 0)
+        difference = int.from_bytes(got.data, "big") ^ int.from_bytes(clean, "big")
+        assert difference.bit_count() == 1
+        places.add(len(clean) - 1 - (difference.bit_length() - 1) // 8)
+    assert min(places) >= 14
+    assert len(places) > 50
+
+
+def test_corrupt_takes_the_shortest_frame():
+    link, far = impaired(tx=Impairment(corrupt=1.0))
+    link.write([Frame(b"x"), Frame(b"y" * 14)])
+    assert [len(f) for f in far.read()] == [1, 14]
+
+
+def test_delay_and_jitter_hold_within_their_bounds():
+    link, far = impaired(rx=Impairment(delay_ms=10, jitter_ms=5))
+    far.write(numbered(60))
+    link.advance(SECOND)
+    assert link.read() == []
+    times = {}
+    while (at := link.next_at()) is not None:
+        link.advance(at)
+        for number in numbers(link.read()):
+            times[number] = at - SECOND
+    assert len(times) == 60
+    assert 10 * MILLISECOND <= min(times.values()) < 11 * MILLISECOND
+    assert 14 * MILLISECOND < max(times.values()) <= 15 * MILLISECOND
+
+
+def test_rate_spaces_frames_and_loses_what_waits_too_long():
+    faults = Impairment(rate=60_000, queue_ms=10)  # a frame of 60 octets a millisecond
+    link, far = impaired(tx=faults)
+    link.advance(0)
+    link.write(numbered(100))
+    arrivals = []
+    while (at := link.next_at()) is not None:
+        link.advance(at)
+        arrivals.append((at, numbers(far.read())))
+    assert arrivals == [((n + 1) * MILLISECOND, [n]) for n in range(11)]
+    assert faults.lost == 89
+
+
+def test_same_seed_same_faults():
+    def run(seed):
+        return through(Impairment(loss=0.1, duplicate=0.1, reorder=0.1, jitter_ms=3), seed=seed)
+
+    assert run(5) == run(5)
+    assert run(5) != run(6)
+
+
+def test_ways_have_fates_of_their_own():
+    one, far_one = impaired(tx=Impairment(loss=0.5), rx=Impairment(loss=0.5))
+    two, far_two = impaired(tx=Impairment(loss=0.5))
+    far_one.write(numbered(50))
+    one.read()
+    for link in (one, two):
+        link.write(numbered(100))
+    assert numbers(far_one.read(100)) == numbers(far_two.read(100))
+
+
+def test_super_segments_are_cut_first_unless_whole():
+    link, far = impaired(tx=Impairment(loss=0.5))
+    link.write([open_frame(bytes(50 * 1000), 1000)])
+    assert 10 < len(far.read(100)) < 40
+    a, far = MemoryLink.pair(offload=True)
+    ImpairedLink(a, whole=True).write([open_frame(bytes(50 * 1000), 1000)])
+    (whole,) = far.read()
+    assert whole.gso_size == 1000
+
+
+# --- rules
+
+
+def syn(flags="S"):
+    return frame_of(Ether() / IP(dst="10.0.0.2") / TCP(flags=flags, dport=80))
+
+
+def test_rule_drops_the_third_syn():
+    link, far = impaired()
+    rule = link.tx.rule(drop, tcp("S"), skip=2, count=1)
+    for flags in ("S", "SA", "S", "A", "S", "S", "S"):
+        link.write([syn(flags)])
+    assert [f.packet[TCP].flags for f in far.read()] == ["S", "SA", "S", "A", "S", "S"]
+    assert rule.hits == 1
+    assert link.tx.lost == 1
+
+
+def test_rule_by_scapys_packet_passes_over_what_has_no_such_layer():
+    link, far = impaired()
+    link.tx.rule(drop, lambda f: f.packet[TCP].dport == 80)
+    arp = frame_of(Ether(dst="ff:ff:ff:ff:ff:ff") / ARP(pdst="10.0.0.2"))
+    link.write([arp, syn(), Frame(b""), arp])
+    assert [f.data for f in far.read()] == [arp.data, b"", arp.data]
+
+
+def test_rule_first_that_applies_acts():
+    link, far = impaired(tx=Impairment(loss=1.0))
+    link.tx.rule(duplicate, tcp("S"))
+    link.tx.rule(drop, tcp())
+    link.write([syn(), syn("A")])
+    assert [f.packet[TCP].flags for f in far.read()] == ["S", "S"]
+
+
+def test_rule_delays_replaces_and_corrupts():
+    link, far = impaired()
+    link.tx.rule(delay(5), tcp("S"))
+    link.tx.rule(corrupt, tcp("F"))
+    link.tx.rule(replace(lambda frame: [frame, syn("R")]), tcp("A"))
+    link.advance(0)
+    link.write([syn("S"), syn("A"), syn("F")])
+    got = far.read()
+    assert [f.packet[TCP].flags for f in got[:2]] == ["A", "R"]
+    assert got[2].data != syn("F").data
+    assert len(got) == 3
+    link.advance(5 * MILLISECOND)
+    assert [f.packet[TCP].flags for f in far.read()] == ["S"]
+
+
+@pytest.mark.parametrize(
+    ("predicate", "expected"),
+    [
+        (tcp(), True),
+        (tcp("PA"), True),
+        (tcp("AP"), True),
+        (tcp("A"), False),
+        (tcp(port=80), True),
+        (tcp(port=81), False),
+    ],
+)
+def test_tcp_predicate_looks_at_flags_and_port(predicate, expected):
+    assert bool(predicate(syn("PA"))) is expected
+    assert not predicate(Frame(b"x" * 60))
+    assert not predicate(Frame(bytes(syn("PA").data[:40])))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"loss": 1.5}, {"corrupt": -0.1}, {"delay_ms": -1}, {"rate": -1}, {"reorder_by": 0}], ids=str
+)
+def test_impairment_that_cannot_be_is_refused(settings):
+    with pytest.raises(ConfigError):
+        Impairment(**settings)
