@@ -62,7 +62,7 @@ class FakeIp:
         self.iface = Interface("eth0", b"\2\0\0\0\0\1", mtu=mtu, gso_max=gso_max)
         self.mtu = mtu
         self.sent: list[Segment] = []
-        self.kept: list[dict[str, Any]] = []
+        self.kept: list[dict[str, Any]] = []  # how each was sent, its octets included
         self.watchers: list[Callable[[Segment], None]] = []
         self.advised = 0
         self.error = 0
@@ -97,7 +97,7 @@ class FakeIp:
         seg = Segment(route.src, route.dst, sport, dport, seq, ack, flags, wnd, up, b"".join(payload))
         parse_options(head[20:], seg)
         self.sent.append(seg)
-        self.kept.append(how)
+        self.kept.append({"head": head, **how})
         for watch in self.watchers:
             watch(seg)
 
@@ -199,7 +199,7 @@ class TcpWire:
             stamps = None
             if c.ts_ok:
                 self.peer_ts += 1
-                stamps = (self.peer_ts if tsval is None else tsval, c.ts_now() if tsecr is None else tsecr)
+                stamps = (self.peer_ts if tsval is None else tsval & MASK, c.ts_now() if tsecr is None else tsecr)
             blocks = [((c.iss + a) & MASK, (c.iss + b) & MASK) for a, b in sack]
             options = encode(stamps, blocks) if stamps or blocks else b""
         self.raw(
