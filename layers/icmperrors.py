@@ -95,8 +95,7 @@ class ErrorOutput:
             return "cast"
         if offset:
             return "fragment"
-        first = src[0]
-        if first >= 224 or not first or (first == 127 and not self.ip.is_local(src)):
+        if src[0] >= 224 or not src[0]:
             return "source"
         if proto == PROTO_ICMP and (len(packet) <= header or packet[header] not in _QUERIES):
             return "error"

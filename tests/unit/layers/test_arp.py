@@ -272,6 +272,29 @@ def test_arp_scan_of_our_own_evicts_the_oldest_question():
     assert wire.net.next_deadline() is None
 
 
+def test_arp_table_full_of_permanent_entries_counts_what_it_cannot_ask():
+    wire = Wire(known=False)
+    wire.net.config.arp.max_entries = 2
+    for n in (2, 3):
+        wire.net.arp.add_static(wire.eth[0], ip(f"10.0.0.{n}"), bytes((2, 0, 0, 0, 0, n)))
+    talk(wire, b"x", dst="10.0.0.4")
+    wire.expect()
+    assert wire.drops() == {"arp.drop.table_full": 1}
+    with pytest.raises(ConfigError, match="full of permanent entries"):
+        wire.net.arp.add_static(wire.eth[0], ip("10.0.0.4"), b"\2\0\0\0\0\4")
+
+
+def test_arp_suspicion_within_a_second_of_the_last_question_waits(strange):
+    talk(strange, b"x")
+    strange.out()
+    strange.send(strange.is_at("10.0.0.2"))
+    strange.out()
+    strange.net.ipv4.advise(strange.net.ipv4.route(ip("10.0.0.2")))
+    strange.expect()
+    strange.after(ms=1_000)
+    strange.expect(strange.who_has("10.0.0.2", to=PEER))
+
+
 def test_arp_answers_only_for_the_interface_asked(router):
     router.send(request(router, pdst="10.0.1.1"))
     router.expect()

@@ -85,6 +85,26 @@ def test_forward_what_must_not_be_forwarded_is_dropped(router, dst):
     assert sum(router.drops().values()) == 1
 
 
+def test_forward_link_local_stays_on_its_link(router):
+    router.net.add_route("default", via="10.0.1.2")
+    router.send(router.rx(DATAGRAM, src="169.254.7.7", dst="10.0.1.2", by="10.0.0.2"))
+    router.expect()
+    assert router.drops() == {"ip.drop.link_local": 1}
+
+
+def test_forward_to_a_route_by_the_loopback_is_a_black_hole(router):
+    router.net.add_route("192.0.2.0/24", iface=router.net.interfaces[0])
+    router.send(router.rx(DATAGRAM, dst="192.0.2.1"))
+    router.expect()
+    assert router.drops() == {"ip.drop.cast": 1}
+
+
+def test_forward_full_timestamp_that_cannot_count_on_is_an_error(router):
+    packet = router.rx(DATAGRAM, dst="10.0.1.2", options=b"\x44\x08\x09\xf0" + bytes(4))
+    router.send(packet)
+    router.expect(router.tx(ICMP(type=12, ptr=23) / bytes(packet[IP]), tos=0xC0))
+
+
 def narrow(codec="compiled"):
     """A router whose second link takes 576 octets."""
     router = Wire("10.0.0.1/24", "10.0.1.1/24", codec=codec, configure=forwarding)
@@ -133,6 +153,43 @@ def test_forward_open_checksum_is_finished_before_fragments():
     packet[UDP].chksum = pseudo_sum(ip("10.0.0.2"), ip("10.0.1.2"), 17, 1008)
     router.net.receive(Frame(bytes(packet), (), router.eth[0], CSUM_PARTIAL, 34, 6), router.now)
     router.expect(*fragment(whole, 552))
+
+
+@pytest.mark.parametrize(
+    ("packet", "gso_size"),
+    [
+        (ICMP(id=1) / bytes(64), 0),
+        (UDP(sport=5, dport=7) / bytes(4000), 1448),
+        (TCP(dataofs=4) / bytes(4000), 1448),
+        (TCP(dataofs=15) / b"short", 1448),
+        (bytes(7), 0),
+    ],
+    ids=["no such checksum", "no such segments", "offset too small", "offset past the end", "no header"],
+)
+def test_forward_open_work_that_no_link_could_finish_is_dropped(packet, gso_size):
+    router = Wire("10.0.0.1/24", "10.0.1.1/24", configure=forwarding)
+    proto = {} if not isinstance(packet, bytes) else {"proto": 17}
+    data = bytes(router.rx(packet, dst="10.0.1.2", **proto))
+    router.net.receive(Frame(data, (), router.eth[0], CSUM_PARTIAL, 34, 16, gso_size), router.now)
+    router.expect()
+    assert router.drops() == {"ip.drop.offload": 1}
+
+
+def test_forward_open_checksum_in_a_fragment_is_dropped():
+    router = Wire("10.0.0.1/24", "10.0.1.1/24", configure=forwarding)
+    data = bytes(router.rx(UDP() / bytes(64), dst="10.0.1.2", flags="MF"))
+    router.net.receive(Frame(data, (), router.eth[0], CSUM_PARTIAL, 34, 6), router.now)
+    router.expect()
+    assert router.drops() == {"ip.drop.offload": 1}
+
+
+def test_forward_place_of_an_open_checksum_is_told_anew():
+    """What a link said of it is not trusted: the next one will write there."""
+    router = Wire("10.0.0.1/24", "10.0.1.1/24", configure=forwarding)
+    packet = router.rx(DATAGRAM, dst="10.0.1.2", id=1)
+    router.net.receive(Frame(bytes(packet), (), router.eth[0], CSUM_PARTIAL, 9, 9), router.now)
+    (frame,) = router.frames()
+    assert (frame.csum_start, frame.csum_offset) == (34, 6)
 
 
 def super_segment(router, **fields):
@@ -212,6 +269,38 @@ def test_forward_strict_source_route_to_no_neighbour_fails(router):
     packet = router.rx(DATAGRAM, dst="10.0.0.1", options=options)
     router.send(packet)
     router.expect(router.tx(ICMP(type=3, code=5) / bytes(packet[IP]), tos=0xC0))
+
+
+@pytest.mark.parametrize(
+    ("hop", "ttl", "answer"),
+    [
+        ("10.0.1.2", 1, (11, 0)),
+        ("192.0.2.1", 9, (3, 5)),
+        ("10.0.1.255", 9, (3, 5)),
+        ("127.0.0.1", 9, (3, 5)),
+        ("10.0.1.1", 9, (3, 5)),
+    ],
+)
+def test_forward_source_route_that_goes_no_further_is_reported(router, hop, ttl, answer):
+    router.net.config.ip.source_route = True
+    options = [IPOption_LSRR(length=7, pointer=4, routers=[hop])]
+    router.send(router.rx(DATAGRAM, dst="10.0.0.1", ttl=ttl, options=options))
+    (packet,) = router.out()
+    assert (packet[ICMP].type, packet[ICMP].code) == answer
+
+
+def test_forward_source_route_of_others_does_not_redirect(router):
+    router.net.config.ip.source_route = True
+    router.send(router.rx(DATAGRAM, dst="10.0.0.3", id=1, options=[LSRR]))
+    (packet,) = router.out()
+    assert (packet[IP].dst, packet[IP].ttl) == ("10.0.0.3", 63)
+
+
+def test_forward_source_route_not_followed_by_a_host(wire):
+    wire.net.config.ip.source_route = True
+    wire.send(wire.rx(DATAGRAM, options=[IPOption_LSRR(length=7, pointer=4, routers=["10.0.0.3"])]))
+    wire.expect()
+    assert wire.drops() == {"ip.drop.source_route": 1}
 
 
 def test_forward_source_route_at_its_end_reaches_the_application(router):

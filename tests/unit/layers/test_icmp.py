@@ -61,6 +61,11 @@ def test_icmp_echo_record_route_comes_back_with_us_in_it(wire):
     wire.expect(wire.tx(ICMP(type=0, id=1), options=[back]))
 
 
+def test_icmp_echo_full_timestamp_that_cannot_count_on_is_left_out(wire):
+    wire.send(wire.rx(ICMP(id=1), options=b"\x44\x08\x09\xf0" + bytes(4)))
+    wire.expect(wire.tx(ICMP(type=0, id=1)))
+
+
 def test_icmp_echo_source_route_goes_back_reversed(wire):
     wire.net.config.ip.source_route = True
     options = [IPOption_LSRR(length=11, pointer=12, routers=["10.9.9.9", "10.0.0.5"])]

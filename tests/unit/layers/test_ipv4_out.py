@@ -144,6 +144,31 @@ def test_ipv4_super_segment_leaves_whole_and_is_cut_right():
     assert pieces[0] == bytes(first)
 
 
+def test_ipv4_source_route_to_nowhere_is_counted(wire):
+    udp_to(wire, options=b"\x83\x07\4" + ip("192.0.2.9"))
+    wire.expect()
+    assert wire.drops() == {"ip.drop.no_route": 1}
+
+
+def test_ipv4_with_options_a_super_segment_still_leaves_whole():
+    wire = Wire(gso_max=65_000)
+    data = bytes(5_000)
+    head = bytes(TCP(sport=1, dport=2, flags="A", chksum=pseudo_sum(ip("10.0.0.1"), PEER, 6, 20 + len(data))))
+    route = wire.net.ipv4.route(PEER)
+    wire.net.ipv4.send(route, 6, head, (data,), csum_offset=16, gso_size=1440, df=True, options=b"\x94\4\0\0")
+    (frame,) = wire.frames()
+    assert (frame.gso_size, frame.csum_start) == (1440, 38)
+    first = wire.tx(TCP(sport=1, dport=2, flags="A") / data[:1440], flags="DF", id=0, options=b"\x94\4\0\0")
+    assert bytes(next(iter(split(frame))).data) == bytes(first)
+
+
+def test_ipv4_ids_are_kept_for_a_bounded_number_of_destinations():
+    wire = Wire("10.0.0.1/8")
+    for n in range(5_000):
+        wire.net.ipv4.next_id(n.to_bytes(4, "big"))
+    assert len(wire.net.ipv4._ids) <= 4_096
+
+
 def test_ipv4_longer_than_a_packet_can_be_is_counted():
     wire = Wire()
     wire.net.ipv4.send(wire.net.ipv4.route(PEER), 200, bytes(65_520))

@@ -1,5 +1,6 @@
 import errno
 
+import pytest
 from scapy.layers.inet import ICMP, IP, UDP
 
 from scapystack.base.addr import ANY4, ip
@@ -100,6 +101,15 @@ def test_raw_send_only_protocol_hears_nothing(wire):
     raw = wire.net.raw.open(255)
     wire.send(wire.rx(b"x", proto=255))
     assert raw.recv() is None
+
+
+@pytest.mark.parametrize(("src", "answered"), [("10.0.0.3", True), ("224.0.0.1", False), ("0.1.2.3", False)])
+def test_raw_packet_of_another_source_that_arp_cannot_deliver_is_answered_to_it(src, answered):
+    wire = Wire(known=False)
+    wire.net.arp.add_static(wire.eth[0], ip("10.0.0.3"), b"\2\0\0\0\0\3")
+    wire.net.raw.open(255).send(bytes(IP(src=src, dst="10.0.0.2") / ICMP(id=1)), PEER, hdrincl=True)
+    wire.after(ms=5_000)
+    assert [packet[ICMP].code for packet in wire.out() if ICMP in packet] == ([1] if answered else [])
 
 
 def test_raw_nonsense_that_arp_cannot_deliver_harms_nobody(strange):
