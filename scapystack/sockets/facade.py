@@ -6,12 +6,14 @@ reach (`net`, `driver`) for whoever wants to look closer. Read `base.Socket` for
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Callable, Sequence
 from errno import EAFNOSUPPORT, EINVAL, EPROTONOSUPPORT
 from typing import TYPE_CHECKING, Self
 
-from scapystack.base.errors import os_error
+from scapystack.base.addr import interface_address
+from scapystack.base.errors import ConfigError, os_error
 from scapystack.runtime.driver import Driver
 from scapystack.runtime.thread import StackThread
 from scapystack.sockets import constants as c
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from scapystack.base.config import StackConfig
     from scapystack.base.iface import Interface
     from scapystack.link.base import Link
+    from scapystack.link.hostsetup import HostSetup
     from scapystack.runtime.virtual import Simulation
 
 _KINDS: dict[int, Callable[[Ground, int], Socket]] = {
@@ -40,6 +43,16 @@ _PROTOCOLS: dict[int, Sequence[int]] = {
     c.SOCK_RAW: range(1, 256),
 }
 _DEFAULT = -1.0
+
+
+def _neighbour(address: str) -> str:
+    """The first host of the network of `address` that is not `address` itself. Raises ConfigError."""
+    packed, length = interface_address(address)
+    own = ipaddress.ip_interface((packed, length))
+    for host in own.network.hosts():
+        if host != own.ip:
+            return f"{host}/{length}"
+    raise ConfigError(f"{address} leaves no address for a neighbour: give one as `peer`")
 
 
 class Stack:
@@ -66,6 +79,7 @@ class Stack:
 
         `simulation`: take part in it, in virtual time and without a thread; a call that waits runs it.
         """
+        self._host: HostSetup | None = None
         self._thread: StackThread | None = None
         self._owned = driver is None
         self._closed = False
@@ -85,6 +99,46 @@ class Stack:
         except BaseException:
             self.close()
             raise
+
+    @classmethod
+    def tap(
+        cls,
+        name: str = "",
+        address: str = "10.0.0.1/24",
+        *,
+        peer: str | None = None,
+        netns: str | None = None,
+        offload: bool = True,
+        gateway: str | None = None,
+        config: StackConfig | None = None,
+        seed: int | bytes | None = None,
+        codec: str | Codec = "compiled",
+    ) -> Self:
+        """A stack on a TAP of the kernel's, in namespace `netns` (None: this one), not started yet.
+
+        `name` is that of a TAP that exists or of one to be made ("": the kernel chooses). `peer`
+        (`10.0.0.2/24`) is the address that the kernel's end gets; None is the first other host of the
+        stack's network for a TAP that is made here, and leaves one that exists as it is. `close` puts
+        back what was changed. Raises LinkError (no right to make a TAP, ...) and ConfigError.
+        """
+        from scapystack.link.hostsetup import HostSetup  # noqa: PLC0415  # what only a TAP needs
+        from scapystack.link.tap import TapLink  # noqa: PLC0415
+
+        neighbour = _neighbour(address)
+        link = TapLink(name, netns=netns, offload=offload)
+        host = None
+        try:
+            if peer is not None or link.created:
+                host = HostSetup()
+                host.direct(link.name, peer or neighbour, netns)
+            made = cls(address, link=link, gateway=gateway, config=config, seed=seed, codec=codec)
+        except BaseException:
+            if host is not None:
+                host.close()
+            link.close()
+            raise
+        made._host = host
+        return made
 
     def attach(self, link: Link, *addresses: str) -> Interface:
         """Join the network at the other end of `link` under `addresses`. Raises ConfigError."""
@@ -117,6 +171,9 @@ class Stack:
             self._thread = None
         if self._owned:
             self.driver.close()
+        if self._host is not None:
+            self._host.close()
+            self._host = None
 
     def __enter__(self) -> Self:
         return self.start()

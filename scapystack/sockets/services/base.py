@@ -37,10 +37,10 @@ class Session:
         self._on_ready()
 
     def _on_ready(self) -> None:
-        if self.connection.error:
-            self.finish()
-        else:
+        if self.connection.connected:
             self.serve()
+        else:
+            self.finish()  # reset, or timed out
 
     def serve(self) -> None:
         """The connection has something to read, room to write, or reached its end."""

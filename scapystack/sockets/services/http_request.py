@@ -14,7 +14,7 @@ END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 """RFC 9112 section 2.2: a lone LF may end a line as well."""
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*")
+_RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*", re.ASCII)
 
 
 class BadRequest(Exception):

@@ -1,5 +1,7 @@
 """Stacks to put sockets on: one in virtual time by itself, two that run over a link in memory."""
 
+import socket
+
 import pytest
 
 from scapystack.base.config import StackConfig
@@ -9,15 +11,13 @@ from scapystack.runtime.driver import Driver
 from scapystack.sockets.facade import Stack
 from scapystack.stack import NetStack
 
-SAFETY_S = 20
-
 
 class Still:
     """A stack in virtual time, whose loopback answers within each call. `pass_time` moves the clock."""
 
     def __init__(self, config=None):
         self.clock = VirtualClock(1_000_000_000)
-        self.driver = Driver(NetStack(config or StackConfig(), seed=1), self.clock)
+        self.driver = Driver(NetStack(config or StackConfig(), seed=1), self.clock, strict=True)
         self.stack = Stack(driver=self.driver)
         self.net = self.stack.net
 
@@ -25,8 +25,6 @@ class Still:
         return self.stack.socket()
 
     def udp(self):
-        import socket  # noqa: PLC0415
-
         return self.stack.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
     def pass_time(self, seconds):
@@ -38,7 +36,7 @@ class Still:
         self.clock.advance_to(end)
         self.driver.round()
 
-    def connected(self, port=0, **config):
+    def connected(self, port=0):
         """A client and the server's end of one connection, both non-blocking."""
         with self.stack.create_server(("127.0.0.1", port)) as server:
             client = self.stack.create_connection(server.getsockname())
@@ -77,3 +75,4 @@ def live():
     a, b = MemoryLink.pair()
     with Stack("10.0.0.1/24", link=a, seed=1) as one, Stack("10.0.0.2/24", link=b, seed=2) as two:
         yield one, two
+        assert not [name for name in (*one.net.counters, *two.net.counters) if name == "driver.errors"]

@@ -165,6 +165,12 @@ def test_create_server_refuses_what_there_is_not(still):
     server.close()
 
 
+@pytest.mark.parametrize("address", ["10.0.0.1", "10.0.0.1/32", "nonsense/24"])
+def test_tap_address_without_a_neighbour_is_a_config_error_before_anything_is_made(address):
+    with pytest.raises(ConfigError):
+        Stack.tap("scapystack-none", address)
+
+
 def test_import_scapystack_is_light_and_stack_comes_on_demand():
     code = (
         "import sys, scapystack; light = {'scapy', 'socket', 'threading', 'scapystack.stack'} & set(sys.modules);"

@@ -1,6 +1,10 @@
 """HTTP request heads and ranges: octets in, data or a status out."""
 
+import contextlib
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scapystack.sockets.services.http_request import BadRequest, parse_range, parse_request
 
@@ -97,3 +101,27 @@ def test_parse_range_outside_of_the_file_is_416(text, size):
     with pytest.raises(BadRequest) as caught:
         parse_range(text, size)
     assert caught.value.status == 416
+
+
+WORDS = st.sampled_from(
+    b"GET|HEAD| |/|/a%zz|HTTP/1.1|HTTP/1.0|\r\n|\n|Host: x|:|Content-Length: 1|Transfer-Encoding: chunked|"
+    b"Range: bytes=0-|%00|..|http://|\0|\xff".split(b"|")
+)
+
+
+@given(st.lists(WORDS | st.binary(max_size=5), max_size=20).map(b"".join))
+def test_parse_request_of_anything_gives_a_request_or_a_status(head):
+    with contextlib.suppress(BadRequest):
+        request = parse_request(head)
+        assert request.path.startswith("/")
+        assert "\0" not in request.path
+        assert request.body_length >= -1
+
+
+@given(st.text(alphabet="bytes=-0123456789,٣ x", max_size=30), st.integers(0, 1000))
+def test_parse_range_of_anything_lies_inside_of_the_file(text, size):
+    with contextlib.suppress(BadRequest):
+        part = parse_range(text, size)
+        if part is not None:
+            first, length = part
+            assert 0 <= first < first + length <= size

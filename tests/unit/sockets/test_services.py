@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import random
 import socket
+import struct
 import time
 
 import pytest
@@ -315,3 +317,35 @@ def test_close_ends_connections_and_frees_the_ports(still):
     assert not still.net.udp.endpoints
     for service in start_services(still.stack, "echo,source"):
         service.close()
+
+
+@pytest.mark.parametrize("name", ["echo", "discard", "source", "daytime", "http"])
+def test_service_survives_whatever_comes(still, tmp_path, name):
+    """Octets drawn from a seed in pieces, with ends and resets at every point; an exception would be raised here."""
+    rng = random.Random(name)
+    (tmp_path / "f").write_bytes(bytes(100_000))
+    (service,) = start_services(still.stack, name, tmp_path)
+    words = [
+        b"GET /f HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"1000000\n",
+        b"\r\n\r\n",
+        b"HEAD / HTTP/1.0\r\n",
+        b"\0" * 9000,
+        b"7",
+    ]
+    for _ in range(150):
+        sock = client_of(still, service.local_port)
+        with contextlib.suppress(OSError):
+            for _ in range(rng.randrange(6)):
+                sock.send(rng.choice(words) if rng.random() < 0.7 else rng.randbytes(rng.randrange(200)))
+                if rng.random() < 0.3:
+                    sock.recv(rng.randrange(1, 50_000))
+                if rng.random() < 0.1:
+                    sock.shutdown(socket.SHUT_WR)
+        if rng.random() < 0.3:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.close()
+    still.pass_time(200)
+    assert service.accepted == 150
+    assert not service.sessions
+    service.close()
