@@ -61,8 +61,11 @@ class Simulation:
         if at is None:
             return False
         self.clock.advance_to(at)
+        due_calls = []
         while self._calls and self._calls[0][0] <= at:
-            heappop(self._calls)[2]()
+            due_calls.append(heappop(self._calls)[2])
+        for call in due_calls:
+            call()
         for driver in self.drivers:
             due = driver.next_at()
             if due is not None and due <= at:

@@ -1,0 +1,82 @@
+"""The owner thread starts, stops, and starts again; signals end a program so that it can tidy up."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from scapystack.runtime.driver import Driver
+from scapystack.runtime.thread import StackThread
+from scapystack.runtime.wakeup import Wakeup
+from scapystack.stack import NetStack
+
+
+def test_thread_runs_the_loop_from_start_to_stop_again_and_again():
+    driver = Driver(NetStack())
+    thread = StackThread(driver)
+    assert not thread.alive
+    thread.stop()
+    for _ in range(3):
+        with thread:
+            thread.start()
+            assert thread.alive
+            names = []
+            done = threading.Event()
+            driver.call_soon(lambda names=names, done=done: (names.append(threading.current_thread().name), done.set()))
+            assert done.wait(10)
+            assert names == ["scapystack"]
+        assert not thread.alive
+    driver.close()
+
+
+def test_thread_may_stop_itself():
+    driver = Driver(NetStack())
+    thread = StackThread(driver)
+    thread.start()
+    inner = thread._thread
+    driver.call_soon(thread.stop)
+    inner.join(10)
+    assert not thread.alive
+    driver.close()
+
+
+def test_wakeup_is_readable_from_set_to_clear():
+    wakeup = Wakeup()
+    wakeup.clear()
+    wakeup.set()
+    wakeup.set()
+    assert os.eventfd_read(wakeup.fd) == 1
+    wakeup.clear()
+    wakeup.set()
+    assert os.eventfd_read(wakeup.fd) == 1
+    fd = wakeup.fd
+    del wakeup
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(fd)
+
+
+SIGNALLED = """
+import atexit, signal, sys
+from scapystack.runtime.signals import exit_on_signals
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+exit_on_signals()
+atexit.register(lambda: print("tidy", flush=True))
+try:
+    print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, flush=True)
+    signal.pause()
+finally:
+    signal.raise_signal(signal.SIGTERM)
+    print("finally", flush=True)
+"""
+
+
+def test_sigterm_ends_a_program_the_way_an_exception_does():
+    child = subprocess.Popen([sys.executable, "-c", SIGNALLED], stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "True\n"
+    child.send_signal(signal.SIGTERM)
+    out, _ = child.communicate(timeout=20)
+    assert out == "finally\ntidy\n"
+    assert child.returncode == 128 + signal.SIGTERM
