@@ -23,8 +23,7 @@ def process_ack(c: Tcb, seg: Segment) -> bool:
     if acked == 0:
         if recovery.is_duplicate(c, seg):
             recovery.on_duplicate_ack(c)
-        else:
-            update_window(c, seg)
+        update_window(c, seg)
         return True
     if acked > (c.snd_nxt - una) & MASK:
         return _outside(c, seg)

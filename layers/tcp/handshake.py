@@ -89,7 +89,7 @@ def window_shift(rcvbuf: int) -> int:
 def set_mss(c: Tcb) -> None:
     """MUST-16: Eff.snd.MSS from what the peer takes, what the path carries, and our options."""
     header = 40 if len(c.local_addr) == 4 else 60
-    mss = min(c.peer_mss, c.route.mtu - header - len(c.options.ip_options))
+    mss = min(c.peer_mss, c.route.mtu - header) - len(c.options.ip_options)
     if c.options.mss:
         mss = min(mss, c.options.mss)
     c.snd_mss = max(mss - (12 if c.ts_ok else 0), MIN_MSS - 40)

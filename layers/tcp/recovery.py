@@ -17,14 +17,22 @@ MASK = 0xFFFFFFFF
 
 
 def is_duplicate(c: Tcb, seg: Segment) -> bool:
-    """RFC 5681 section 2: data in flight, no text, no SYN or FIN, same ACK, same window."""
-    return (
-        c.snd_una != c.snd_nxt
-        and not len(seg.payload)
-        and not seg.flags & (SYN | FIN)
-        and seg.wnd << c.snd_wscale == c.snd_wnd
-        and c.snd_wnd != 0
-    )
+    """RFC 5681 section 2: data in flight, no text, no SYN or FIN, same ACK, same window.
+
+    RFC 6675 section 2: or, whatever the window, news in SACK. A receiver that sizes its window as it
+    goes (Linux does) opens it with every segment, those out of order too.
+    """
+    if c.snd_una == c.snd_nxt or len(seg.payload) or seg.flags & (SYN | FIN) or c.snd_wnd == 0:
+        return False
+    return seg.wnd << c.snd_wscale == c.snd_wnd or (c.sack_ok and _sack_is_news(c, seg))
+
+
+def _sack_is_news(c: Tcb, seg: Segment) -> bool:
+    """Whether SACK tells of octets above SND.UNA, and not what it told last (a mere update of the window)."""
+    if not seg.sack or seg.sack == c.last_sack:
+        return False
+    c.last_sack = seg.sack
+    return any(seq_gt(right, c.snd_una) for _, right in seg.sack)
 
 
 def on_duplicate_ack(c: Tcb) -> None:

@@ -76,7 +76,8 @@ class Tcb(Endpoint):
         "ack_bytes", "ack_now", "acks_due", "backlog_full", "cc", "challenge_at", "challenge_count", "config",
         "core", "cwnd_limited", "delack_at", "dirty", "dupacks", "error", "fin_at_seq", "fin_queued",
         "fin_received", "fin_sent", "first_rtx_at", "heap_at", "heard_at", "held", "in_recovery", "inflation",
-        "irs", "iss", "keepalive_at", "keepalive_sent", "last_ack_sent", "last_acked", "last_data_at", "listener",
+        "irs", "iss", "keepalive_at", "keepalive_sent", "last_ack_sent", "last_acked", "last_data_at", "last_sack",
+        "listener",
         "local_addr", "local_port", "max_snd_wnd", "oob", "oob_seq", "ooo", "options", "passive", "peer_mss",
         "persist_at", "persist_shift", "pseudo", "quick", "rcv_adv", "rcv_mss", "rcv_nxt", "rcv_shut", "rcv_up",
         "rcv_wscale", "recover", "recvq", "remote_addr", "remote_port", "retransmits", "route", "rto_recovery",
@@ -164,6 +165,7 @@ class Tcb(Endpoint):
         self.cwnd_limited = False
         self.dupacks = 0
         self.last_acked = 0  # octets that the last ACK of something new covered
+        self.last_sack: tuple[tuple[int, int], ...] = ()  # what SACK told last
         self.in_recovery = False
         self.rto_recovery = False
         self.recover = self.iss

@@ -20,7 +20,7 @@ from scapystack.base.addr import ip
 from scapystack.base.checksum import sum_parts
 from scapystack.base.config import StackConfig
 from scapystack.base.core import Core
-from scapystack.base.datagram import CAST_UNICAST, Datagram, IcmpError, Route
+from scapystack.base.datagram import Datagram, IcmpError, Route
 from scapystack.base.errors import os_error
 from scapystack.base.iface import Interface
 from scapystack.base.rng import Rng
@@ -168,7 +168,8 @@ class TcpWire:
     def arrives(self, seg_bytes: bytes, *, src: Address = PEER, dst: Address = OURS, **how: Any) -> None:
         """A TCP segment as raw octets, its checksum as it stands."""
         view = memoryview(seg_bytes)
-        self.tcp.input(Datagram(src, dst, 6, view, view, self.ip.iface, cast=how.pop("cast", CAST_UNICAST), **how))
+        options = how.pop("ip_options", b"")
+        self.tcp.input(Datagram(src, dst, 6, view, view, self.ip.iface, options=options, **how))
 
     def raw(
         self, flags: str, seq: int, ack: int, *, wnd: int = 65_535, up: int = 0, payload: bytes = b"",
