@@ -17,6 +17,7 @@ from scapystack.base.offload import finished, split
 from scapystack.base.types import MILLISECOND, Address
 from scapystack.layers import icmperrors, ipoptions
 from scapystack.layers.ethernet import HEADER
+from scapystack.layers.ipfrag import MAX_PACKET
 
 if TYPE_CHECKING:
     from scapystack.layers.ipv4 import Ipv4
@@ -148,9 +149,12 @@ class Forwarder:
             rest = b"\0\0" + route.mtu.to_bytes(2, "big")
             self.ip.errors.send(icmperrors.UNREACHABLE, icmperrors.FRAGMENTATION_NEEDED, packet, CAST_UNICAST, rest)
             return
-        self.core.counters["ip.forwarded"] += 1
-        _, _, tos, _, ident, flags, offset, ttl, proto, _, src, dst = fields
+        _, _, tos, total, ident, flags, offset, ttl, proto, _, src, dst = fields
         header = fields[1] * 4
+        if offset * 8 + total - header > MAX_PACKET:  # a fragment past the end of any datagram: no offset says where
+            self.core.counters["ip.drop.fragment_too_long"] += 1
+            return
+        self.core.counters["ip.forwarded"] += 1
         if frame.gso_size:
             for segment in split(frame):
                 data = memoryview(segment.data)[HEADER:]

@@ -31,13 +31,17 @@ DELAY = MILLISECOND
 
 @dataclass(slots=True, eq=False)
 class Host:
-    """A stack with one interface on the segment. `out` keeps every frame that it sent, if asked to."""
+    """A stack with one interface on the segment. `out` keeps every frame that it sent, if asked to.
+
+    What leaves by other interfaces that a test has added ends in `elsewhere`.
+    """
 
     stack: NetStack
     iface: Interface
     address: bytes
     offload: bool = False
     out: list[bytes] | None = None
+    elsewhere: Callable[[Frame], None] = lambda frame: None
 
 
 def config_of(**settings: Any) -> StackConfig:
@@ -89,6 +93,9 @@ class Net:
         host.stack.take_ready()
         for frame in host.stack.take_frames():
             for sent in [finish_frame(frame)] if host.offload else split(frame):
+                if sent.iface is not host.iface:
+                    host.elsewhere(sent)
+                    continue
                 self.frames += 1
                 if host.out is not None:
                     host.out.append(sent.data)
