@@ -10,6 +10,7 @@ watches for our end and has what we left undone put back, as the next stack on t
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from scapystack.link.hostsetup import clean_leftovers
 from scapystack.link.journal import process_start
 
 _PATIENCE_S = 10
+_FAREWELL = b"."
 
 
 class Guardian:
@@ -29,8 +31,6 @@ class Guardian:
 
     def start(self) -> None:
         """Have the host put back if we die from now on. Once is enough."""
-        import os  # noqa: PLC0415
-
         if self._process is None:
             words = [sys.executable, "-m", "scapystack.cli.guardian", str(os.getpid())]
             # a session of its own: what Ctrl-C and a closed terminal send to us is not meant for it
@@ -45,10 +45,9 @@ class Guardian:
     def close(self) -> None:
         """We have put everything back ourselves."""
         process, self._process = self._process, None
-        if process is not None and process.stdin is not None:
-            process.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_PATIENCE_S)
+        if process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired, OSError):
+                process.communicate(_FAREWELL, _PATIENCE_S)
 
     def __enter__(self) -> Guardian:
         return self
@@ -58,11 +57,15 @@ class Guardian:
 
 
 def watch(pid: int) -> None:
-    """Wait for the end of our standard input and of process `pid`, then put back what it left."""
+    """Wait for the end of our standard input and of process `pid`, then put back what it left.
+
+    Unless it said farewell: then it has done so itself.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     started = process_start(pid)
-    sys.stdin.buffer.read()
+    if sys.stdin.buffer.read() == _FAREWELL:
+        return
     until = time.monotonic() + _PATIENCE_S
     # descriptors are closed before a process counts as dead
     while started is not None and process_start(pid) == started and time.monotonic() < until:

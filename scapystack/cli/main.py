@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -89,8 +88,6 @@ def _report(error: BaseException) -> int:
         return _say("scapystack", str(error), 2)
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return 130
-    if isinstance(error, BrokenPipeError):
-        return 128 + signal.SIGPIPE  # whoever read our output has gone: as every other program does
     if isinstance(error, ScapystackError):
         return _say("scapystack", str(error), 1)
     if isinstance(error, OSError):
@@ -118,7 +115,9 @@ def _flush() -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    "scapystack", cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, message="scapystack %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def program(debug: bool) -> None:
@@ -127,4 +126,15 @@ def program(debug: bool) -> None:
 
 def main() -> None:
     """The entry point of the `scapystack` script."""
+    _fill_standard_descriptors()
     program.main()
+
+
+def _fill_standard_descriptors() -> None:
+    """Put /dev/null where we were started without standard input or output: else the number goes to the
+    next file that is opened, and what is meant for a terminal ends up in a TAP."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from scapystack.base.addr import interface_address, ip, ip_text, mac
+from scapystack.base.addr import BROADCAST4, interface_address, ip, is_multicast, is_unspecified, mac
 from scapystack.base.config import StackConfig
 from scapystack.base.errors import ConfigError
 
@@ -88,14 +88,7 @@ def setting_up(options: dict[str, Any], *, packets_to: Any) -> Iterator[Setup]:
     (unless the TAP was there before), the capture, the stack.
     """
     config = configured(options["settings"])
-    address = options["address"]
-    interface_address(address)
-    peer = checked_peer(address, options["direct"])
-    if options["direct"] and options["bridge"]:
-        raise ConfigError("--direct and --bridge exclude each other: the TAP is a cable or a port of a LAN")
-    for text, check in ((options["gateway"], ip), (options["hardware"], mac)):
-        if text:
-            check(text)
+    peer = checked(options)
     with ExitStack() as until_end:
         yield _join(until_end, options, config, peer, packets_to)
 
@@ -181,20 +174,42 @@ def _check_congestion(name: str) -> None:
         raise ConfigError(f"no congestion control named {name!r}; one of: {', '.join(names())}")
 
 
-def checked_peer(address: str, direct: str | None) -> str:
-    """The kernel's end's address: as given, or the stack's first neighbour. Raises ConfigError."""
-    packed, length = interface_address(address)
+def checked(options: dict[str, Any]) -> str:
+    """Look at every other option; the address for the kernel's end. Raises ConfigError."""
+    name = options["tap"]
+    if len(name.encode()) > 15 or "/" in name or any(map(str.isspace, name)):
+        raise ConfigError(f"{name!r} cannot be an interface's name (15 letters at most, no blanks)")
+    if options["direct"] and options["bridge"]:
+        raise ConfigError("--direct and --bridge exclude each other: the TAP is a cable or a port of a LAN")
+    if options["direct"] and ipv4_interface(options["direct"]).ip == ipv4_interface(options["address"]).ip:
+        raise ConfigError(f"{options['direct']} is the stack's own address; its peer needs another one")
+    if options["hardware"] and mac(options["hardware"])[0] & 1:
+        raise ConfigError(f"{options['hardware']} is a group's MAC address, not a station's (an odd first octet)")
+    network = ipv4_interface(options["address"])
+    gateway = options["gateway"]
+    if gateway and (ipaddress.ip_address(ip(gateway)) not in network.network or ip(gateway) == network.packed):
+        raise ConfigError(f"the gateway {gateway} is no neighbour in {network.network}")
+    return options["direct"] if options["direct"] else first_neighbour(network, options)
+
+
+def ipv4_interface(text: str) -> ipaddress.IPv4Interface:
+    """`10.0.0.1/24`. Raises ConfigError."""
+    packed, length = interface_address(text)
     if len(packed) != 4:
-        raise ConfigError(f"{address} is an IPv6 address; the stack speaks IPv4 so far")
-    if direct:
-        if interface_address(direct)[0] == packed:
-            raise ConfigError(f"{direct} is the stack's own address; its peer needs another one")
-        return direct
-    own = ipaddress.ip_interface(f"{ip_text(packed)}/{length}")
+        raise ConfigError(f"{text} is an IPv6 address; the stack speaks IPv4 so far")
+    if is_unspecified(packed) or is_multicast(packed) or packed == BROADCAST4:
+        raise ConfigError(f"{text} is no host's address")
+    return ipaddress.IPv4Interface((packed, length))
+
+
+def first_neighbour(own: ipaddress.IPv4Interface, options: dict[str, Any]) -> str:
+    """The first other address of the stack's network, for the kernel. Raises ConfigError for a /32."""
     for neighbour in own.network.hosts():
         if neighbour != own.ip:
-            return f"{neighbour}/{length}"
-    raise ConfigError(f"{address} leaves no address for a neighbour: give one with --direct")
+            return f"{neighbour}/{own.network.prefixlen}"
+    if options["bridge"]:
+        return ""
+    raise ConfigError(f"{own} leaves no address for a neighbour: give one with --direct")
 
 
 def free_network(peer: str, netns: str | None, tap: str) -> None:

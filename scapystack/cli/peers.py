@@ -25,6 +25,8 @@ from scapystack.cli.sandbox import Sandbox
 from scapystack.sockets import SOCK_DGRAM, SOCK_STREAM, Stack
 
 TIMEOUT_S = 20.0
+_OPEN = {"tcp": "0A", "udp": "07"}
+"""The state of a socket that listens, as /proc/net/tcp and udp write it."""
 
 
 @dataclass(slots=True)
@@ -115,9 +117,10 @@ class KernelPeer:
 
     def ask(self, host: str, port: int, data: bytes) -> Job:
         """See `Peer`."""
+        before = f"echo {shlex.quote(data.decode().rstrip())} | "
         if self._found["nc"]:
-            return self._real(["nc", "-u", host, str(port)], data, "echo ... | ")
-        return self._own(["ask", host, str(port)], data, "echo ... | ")
+            return self._real(["nc", "-u", host, str(port)], data, before)
+        return self._own(["ask", host, str(port)], data, before)
 
     def receive(self, port: int) -> Job:
         """See `Peer`."""
@@ -176,10 +179,11 @@ class ProcessJob:
 
     def wait_for_port(self, proto: str, port: int) -> None:
         """Wait until the program has its port (`tcp`, `udp`). Raises TimeoutError."""
-        wanted = f":{port:04X} "
+        table = Path(f"/proc/{self._process.pid}/net/{proto}")  # of the namespace that the program is in
         until = time.monotonic() + TIMEOUT_S
         while time.monotonic() < until and self._process.poll() is None:
-            if wanted in Path(f"/proc/{self._process.pid}/net/{proto}").read_text():
+            rows = [line.split() for line in table.read_text().splitlines()]
+            if any(row[1].endswith(f":{port:04X}") and row[3] == _OPEN[proto] for row in rows):
                 return
             time.sleep(0.01)
         raise TimeoutError(f"{self.shown}: does not listen")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scapystack import __version__
+from scapystack.base.errors import ConfigError
 from scapystack.cli.options import Setup, link_options, setting_up
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ def command(serve: str, directory: str, no_shell: bool, **link: Any) -> int:
     """
     from scapystack.sockets.services import parse_services, start_services  # noqa: PLC0415
 
-    parse_services(serve)
+    if any(kind.name == "http" for kind, _ in parse_services(serve)) and not os.path.isdir(directory):
+        raise ConfigError(f"{directory} is no directory that http could serve")
     log_to_stderr()
     with setting_up(link, packets_to=sys.stdout) as setup:
         services = start_services(setup.stack, serve, directory)

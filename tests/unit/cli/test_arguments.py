@@ -1,0 +1,90 @@
+"""Bad arguments: one clear line on standard error, exit status 2, nothing on standard output."""
+
+import pytest
+from click.testing import CliRunner
+
+from scapystack.cli.main import COMMANDS, program
+
+BAD = [
+    ("nosuch", "No such command 'nosuch'"),
+    ("--nosuch", "No such option"),
+    ("run --nosuch", "--nosuch"),
+    ("run extra", "extra"),
+    ("run --tap a-name-that-is-too-long", "cannot be an interface's name"),
+    ("run --tap a/b", "cannot be an interface's name"),
+    ("run --address 10.0.0.1", "lacks its prefix length"),
+    ("run --address 10.0.0.1/33", "not a prefix length"),
+    ("run --address ten/24", "is not an IP address"),
+    ("run --address fe80::1/64", "IPv4"),
+    ("run --address 224.0.0.1/24", "no host's address"),
+    ("run --address 10.0.0.1/32", "--direct"),
+    ("run --gateway 10.0.9.9", "no neighbour in 10.0.0.0/24"),
+    ("run --gateway 10.0.0.1", "no neighbour in 10.0.0.0/24"),
+    ("run --gateway there", "is not an IP address"),
+    ("run --direct 10.0.0.2", "lacks its prefix length"),
+    ("run --direct 10.0.0.1/24", "is the stack's own address"),
+    ("run --direct 10.0.0.2/24 --bridge eth0", "exclude each other"),
+    ("run --mac 02:00", "is not a MAC address"),
+    ("run --mac 01:00:5e:00:00:01", "group's MAC address"),
+    ("run --mtu 67", "--mtu"),
+    ("run --mtu many", "--mtu"),
+    ("run --codec fast", "--codec"),
+    ("run --set tcp.msl_ms", "NAME=VALUE"),
+    ("run --set tcp.nosuch=1", "no setting named 'tcp.nosuch'"),
+    ("run --set tcp.msl_ms=soon", "whole number"),
+    ("run --set ip.forward=perhaps", "on or off"),
+    ("run --set ip.ttl=256", "from 1 to 255"),
+    ("run --set tcp.congestion=nosuch", "no congestion control named 'nosuch'"),
+    ("run --serve echo,nosuch", "no service named 'nosuch'"),
+    ("run --serve echo:0", "is not a port for echo"),
+    ("run --serve http --dir /nosuch/directory", "no directory"),
+    ("run -w", "-w"),
+    ("ping", "HOST"),
+    ("ping somewhere", "is not an IP address"),
+    ("ping ::1", "IPv4"),
+    ("ping -c 0 10.0.0.2", "-c"),
+    ("ping -s 65508 10.0.0.2", "-s"),
+    ("ping -t 256 10.0.0.2", "-t"),
+    ("ping -W 0 10.0.0.2", "-W"),
+    ("ping --set nosuch 10.0.0.2", "NAME=VALUE"),
+    ("nc", "give a HOST and a PORT"),
+    ("nc 10.0.0.2", "give a HOST and a PORT"),
+    ("nc 10.0.0.2 http", "'http' is not a port"),
+    ("nc 10.0.0.2 0", "'0' is not a port"),
+    ("nc 10.0.0.2 65536", "'65536' is not a port"),
+    ("nc somewhere 80", "is not an IP address"),
+    ("nc 10.0.0.2 80 90", "give a HOST and a PORT"),
+    ("nc -l", "give a PORT to listen on"),
+    ("nc -l -p 80 10.0.0.1 90", "the port is given twice"),
+    ("nc -p 70000 10.0.0.2 80", "-p"),
+    ("nc --timeout 0 10.0.0.2 80", "--timeout"),
+    ("demo extra", "extra"),
+    ("demo --codec fast", "--codec"),
+    ("doctor extra", "extra"),
+]
+
+
+@pytest.mark.parametrize(("line", "told"), BAD, ids=[line for line, _ in BAD])
+def test_program_bad_arguments_one_line_and_status_2(line, told):
+    result = CliRunner().invoke(program, line.split())
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.endswith("\n")
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert told in result.stderr
+    assert result.stderr.startswith("scapystack")
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_command_help_says_what_it_does(name):
+    result = CliRunner().invoke(program, [name, "--help"])
+    assert result.exit_code == 0
+    assert f"scapystack {name}" in result.stdout
+    assert result.stderr == ""
+
+
+def test_program_without_arguments_shows_help():
+    result = CliRunner().invoke(program, [])
+    assert result.exit_code == 2
+    for name in COMMANDS:
+        assert name in result.stderr
