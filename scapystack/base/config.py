@@ -7,6 +7,7 @@ unit in the name; a value of 0 means "off" only where its comment says so.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from scapystack.base.errors import ConfigError
 
@@ -127,10 +128,25 @@ class StackConfig:
         group = getattr(self, group_name, None) if group_name in {g.name for g in fields(self)} else None
         if group is None or field_name not in {f.name for f in fields(group)}:
             raise ConfigError(f"no setting named {name!r}; one of: {', '.join(self.names())}")
-        setattr(group, field_name, _parse(name, text, type(getattr(group, field_name))))
+        value = _parse(name, text, type(getattr(group, field_name)))
+        least, most = _RANGES.get(name, (value, value))
+        if not least <= value <= most:
+            raise ConfigError(f"{name} is a number from {least} to {most}, not {text}")
+        setattr(group, field_name, value)
 
 
-def _parse(name: str, text: str, kind: type) -> object:
+_PORTS = (1, 65_535)
+_RANGES: dict[str, tuple[int, int]] = {
+    "ip.ttl": (1, 255),  # RFC 1122 section 3.2.1.7: never 0; one octet
+    "udp.ephemeral_low": _PORTS,
+    "udp.ephemeral_high": _PORTS,
+    "tcp.ephemeral_low": _PORTS,
+    "tcp.ephemeral_high": _PORTS,
+}
+"""What fits a header's field; other numbers are bounded by nothing but sense."""
+
+
+def _parse(name: str, text: str, kind: type) -> Any:
     if kind is bool:
         value = {
             "1": True,

@@ -56,6 +56,9 @@ def test_unknown_name_is_a_clear_error_that_lists_the_known(name):
         ("tcp.msl_ms", "1.5", "whole number"),
         ("tcp.msl_ms", "-1", "negative"),
         ("ip.forward", "maybe", "on or off"),
+        ("ip.ttl", "0", "from 1 to 255"),
+        ("ip.ttl", "256", "from 1 to 255"),
+        ("tcp.ephemeral_high", "65536", "from 1 to 65535"),
     ],
 )
 def test_unusable_value_is_a_clear_error(name, text, why):
