@@ -14,7 +14,7 @@ import sys
 import warnings
 from _thread import LockType
 from collections.abc import Callable, Iterable
-from errno import EAFNOSUPPORT, EAGAIN, EBADF, ENOTCONN, EOPNOTSUPP
+from errno import EAGAIN, EBADF, ENOTCONN, EOPNOTSUPP
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast
 
 from scapystack.base.addr import ANY4
@@ -373,10 +373,11 @@ class Socket:
             if self._closed:
                 return
             self._closed = True
-            endpoint = self._channel.endpoint
-            self._channel.close()
-            if endpoint is not None:
-                endpoint.close()
+            _Release(self._channel, self._held_besides())()
+
+    def _held_besides(self) -> list[Callable[[], None]]:
+        """What to call at the end to give back what the socket holds apart from its endpoint."""
+        return []
 
     def __enter__(self) -> Self:
         return self
@@ -391,28 +392,25 @@ class Socket:
             return
         self._closed = True
         warnings.warn(f"unclosed scapystack {type(self).__name__}", ResourceWarning, stacklevel=2, source=self)
-        self._driver.call_soon(_Abandon(self._channel))
+        self._driver.call_soon(_Release(self._channel, self._held_besides()))
 
     def __getstate__(self) -> NoReturn:
         raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
 
-class _Abandon:
-    """Closes the channel of a socket that nobody holds any more; runs in the driver's round."""
+class _Release:
+    """Ends what a socket held, without holding the socket; under the lock."""
 
-    __slots__ = ("_channel",)
+    __slots__ = ("_besides", "_channel")
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, besides: list[Callable[[], None]]) -> None:
         self._channel = channel
+        self._besides = besides
 
     def __call__(self) -> None:
         endpoint = self._channel.endpoint
         self._channel.close()
         if endpoint is not None:
             endpoint.close()
-
-
-def check_family(family: int) -> None:
-    """Raises OSError (EAFNOSUPPORT) for anything but AF_INET."""
-    if family != AF_INET:
-        raise os_error(EAFNOSUPPORT)
+        for give_back in self._besides:
+            give_back()

@@ -6,7 +6,9 @@ the stack's own bounded queue. What was peeked at is held here until it is read.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from errno import EADDRNOTAVAIL, EDESTADDRREQ, EINVAL, ENOPROTOOPT, ENOTCONN
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scapystack.base.addr import ANY4, LOCALHOST4, is_multicast
@@ -206,12 +208,8 @@ class _MessageSocket(Socket):
                 return interface, group
         raise OSError(19, "No such device")
 
-    def _close(self) -> None:
-        with self._driver.entered():
-            for interface, group in self._groups:
-                self._net.leave_group(interface, group)
-            self._groups.clear()
-            super()._close()
+    def _held_besides(self) -> list[Callable[[], None]]:
+        return [partial(self._net.leave_group, interface, group) for interface, group in self._groups]
 
 
 class DatagramSocket(_MessageSocket):

@@ -8,7 +8,9 @@ reported once, as the kernel does: after that there is end of file to read, and 
 from __future__ import annotations
 
 from _thread import LockType, allocate_lock
+from collections.abc import Callable
 from errno import EADDRNOTAVAIL, EAGAIN, EALREADY, ECONNABORTED, EINPROGRESS, EINVAL, EISCONN, ENOTCONN, EPIPE
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scapystack.base.addr import ANY4, LOCALHOST4
@@ -336,9 +338,6 @@ class StreamSocket(Socket):
         with self._driver.entered():
             connection = self._connection
             super()._close()
-            if self._local is not None:
-                self._net.tcp.unreserve(*self._local, reuse=self._reserved)
-                self._local = None
             if linger and connection is not None and self._timeout != 0 and connection.state not in _FIN_ACKNOWLEDGED:
                 waiter = allocate_lock()
                 waiter.acquire()
@@ -346,6 +345,11 @@ class StreamSocket(Socket):
         if waiter is not None:
             # SO_LINGER: until the peer has acknowledged everything, FIN too, or the time is up
             self._ground.wait(waiter, self._driver.clock() + int((linger or 0) * SECOND))
+
+    def _held_besides(self) -> list[Callable[[], None]]:
+        if self._local is None:
+            return []
+        return [partial(self._net.tcp.unreserve, *self._local, reuse=self._reserved)]
 
     # -- options -----------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from scapystack.sockets.services.base import Service, Session
 REFLECTORS = frozenset((7, 13, 17, 19, 37))
 """Ports that answer any datagram. A datagram from one is not answered: the two would go on for ever
 (CA-1996-01)."""
+_SMALL = 4096
 
 
 class EchoSession(Session):
@@ -20,11 +21,16 @@ class EchoSession(Session):
     def serve(self) -> None:
         """Read no more than there is room to write."""
         connection = self.connection
-        while connection.available:
+        while waiting := connection.available:
             room = connection.write_space
             if room <= 0:
+                connection.want_write = True
                 return
-            connection.write(connection.read(room))
+            if waiting < _SMALL:
+                connection.write(connection.read(room))
+                continue
+            for piece in connection.views(room):  # large pieces go back without a copy
+                connection.write(piece)
         if connection.eof:
             self.finish()
 

@@ -182,6 +182,7 @@ class HttpSession(Session):
             if room < size:
                 # rather wait for room for a whole piece, when the connection will tell of it
                 if not connection.writable or not room:
+                    connection.want_write = True
                     return False
                 size = room
             if not self._send_piece(size):

@@ -72,6 +72,7 @@ class SourceSession(Session):
                 piece = piece[start : start + left]
             # whole pieces are not copied: rather wait for room, when the connection will tell of it
             if connection.write_space < len(piece) and not connection.writable:
+                connection.want_write = True
                 break
             taken = connection.write(piece)
             if not taken:

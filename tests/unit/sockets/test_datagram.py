@@ -1,16 +1,12 @@
 """UDP sockets: names, messages, flags, errors, groups; all in virtual time over the loopback."""
 
 import errno
-import select
 import socket
 import struct
 
 import pytest
 
-
-def levels(sock):
-    readable, writable, _ = select.select([sock], [sock], [], 0)
-    return bool(readable), bool(writable)
+from tests.unit.sockets.helpers import errno_of, levels
 
 
 @pytest.fixture
@@ -146,12 +142,6 @@ def test_bind_port_zero_takes_a_free_one_and_getsockname_says_it(still):
     host, port = sock.getsockname()
     assert host == "0.0.0.0"
     assert 32_768 <= port <= 60_999
-
-
-def errno_of(call, *args):
-    with pytest.raises(OSError) as caught:  # noqa: PT011  # the errno is what is compared
-        call(*args)
-    return caught.value.errno
 
 
 def test_bind_wrong_addresses_raise_their_errno(still):

@@ -13,14 +13,9 @@ from scapystack.base.errors import ConfigError
 from scapystack.link.memory import MemoryLink
 from scapystack.sockets.datagram import DatagramSocket, RawSocket
 from scapystack.sockets.stream import StreamSocket
+from tests.unit.sockets.helpers import errno_of
 
 SAFETY_S = 20
-
-
-def errno_of(call, *args):
-    with pytest.raises(OSError) as caught:  # noqa: PT011  # the errno is what is compared
-        call(*args)
-    return caught.value.errno
 
 
 def test_stack_without_a_link_talks_to_itself():

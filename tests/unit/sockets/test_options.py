@@ -8,14 +8,9 @@ import pytest
 
 from scapystack.base.config import StackConfig
 from scapystack.sockets.tcpinfo import STRUCT, unpack_tcp_info
+from tests.unit.sockets.helpers import errno_of
 
 S, T, I = socket.SOL_SOCKET, socket.IPPROTO_TCP, socket.IPPROTO_IP  # noqa: E741
-
-
-def errno_of(call, *args):
-    with pytest.raises(OSError) as caught:  # noqa: PT011  # the errno is what is compared
-        call(*args)
-    return caught.value.errno
 
 
 @pytest.mark.parametrize(
