@@ -152,6 +152,7 @@ class Pair:
             b.connection = b.host.stack.tcp.connect(a.host.address, PORT, local_port=PORT)
         else:
             self.listener = b.host.stack.tcp.listen(b.host.address, PORT, 4)
+            self.listener.options.oobinline = True  # urgent data may come before the connection is accepted
             a.connection = a.host.stack.tcp.connect(b.host.address, PORT)
         self.run(how["head_start_ms"])
 
