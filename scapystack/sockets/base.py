@@ -56,7 +56,8 @@ class Socket:
         self._reuse = False
         self._broadcast = False
         self._keepalive = False
-        ground.sockets.add(self)
+        with driver.lock:  # `Stack.close` may be going through them
+            ground.sockets.add(self)
 
     # -- what it is --------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Callable, Sequence
-from errno import EAFNOSUPPORT, EINVAL, EPROTONOSUPPORT
+from errno import EAFNOSUPPORT, EINVAL, ENETDOWN, EPROTONOSUPPORT
 from typing import TYPE_CHECKING, Self
 
 from scapystack.base.addr import interface_address
@@ -164,7 +164,9 @@ class Stack:
         if self._closed:
             return
         self._closed = True
-        for sock in list(self._ground.sockets):
+        with self.driver.lock:
+            sockets = list(self._ground.sockets)
+        for sock in sockets:
             sock.close_now()
         if self._thread is not None:
             self._thread.stop()
@@ -186,8 +188,11 @@ class Stack:
     def socket(self, family: int = c.AF_INET, type: int = c.SOCK_STREAM, proto: int = 0) -> Socket:
         """A new socket, as `socket.socket`: SOCK_STREAM, SOCK_DGRAM, or SOCK_RAW with a protocol.
 
-        SOCK_NONBLOCK may be added to the type. Raises OSError: EAFNOSUPPORT, EPROTONOSUPPORT, EINVAL.
+        SOCK_NONBLOCK may be added to the type. Raises OSError: EAFNOSUPPORT, EPROTONOSUPPORT, EINVAL,
+        ENETDOWN once the stack is closed.
         """
+        if self._closed:
+            raise os_error(ENETDOWN)
         if family != c.AF_INET:
             raise os_error(EAFNOSUPPORT)
         kind = type & ~(c.SOCK_NONBLOCK | c.SOCK_CLOEXEC)

@@ -79,6 +79,7 @@ def test_stack_close_ends_thread_sockets_and_links():
     assert threading.active_count() == before
     assert b.peer is None
     assert errno_of(sock.listen) == errno.EBADF
+    assert errno_of(stack.socket) == errno.ENETDOWN
     with pytest.raises(RuntimeError):
         stack.start()
 
