@@ -180,24 +180,24 @@ def _udp(stack: Stack, host: str, port: int, listen: bool, local_port: int | Non
 
 def _udp_relay(sock: Socket, listen: bool, timeout: float | None) -> int:
     """Datagrams both ways until nothing has come for `timeout`, or for a second once input has ended."""
-    ended = threading.Event()
+    input_ended: list[float] = []
 
     def forward() -> None:
         with contextlib.suppress(OSError):  # an error comes up in recv, where it is reported
             for data in _input(DATAGRAM):
                 sock.send(data)
-        ended.set()
+        input_ended.append(time.monotonic())
 
     threading.Thread(target=forward, name="nc-input", daemon=True).start()
-    quiet_since = time.monotonic()
+    last = time.monotonic()
     sock.settimeout(0.1)
     while True:
         try:
             _write(sock.recv(CHUNK))
-            quiet_since = time.monotonic()
+            last = time.monotonic()
         except TimeoutError:
-            silence = time.monotonic() - quiet_since
-            if timeout is not None and silence >= timeout:
+            now = time.monotonic()
+            if timeout is not None and now - last >= timeout:
                 return 0
-            if timeout is None and not listen and ended.is_set() and silence >= UDP_SILENCE_S:
+            if timeout is None and not listen and input_ended and now - max(last, *input_ended) >= UDP_SILENCE_S:
                 return 0
