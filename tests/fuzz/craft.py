@@ -12,9 +12,8 @@ from scapystack.base.addr import MAC_BROADCAST, ip
 from scapystack.base.segment import ACK, FIN, PSH, RST, SYN, URG
 from scapystack.layers.tcp.user import Connection
 from tests.fuzz.octets import CODEC, ICMP, L3, TCP, UDP, icmp_message, ip_packet, tcp_segment, udp_datagram
-from tests.fuzz.world import ECHO, FAR, FRIEND, PEER, PEER_SERVED, SERVED, TARGET, World
+from tests.fuzz.world import ECHO, FAR, FRIEND, PEER, PEER_SERVED, SERVED, STRANGER, TARGET, World
 
-STRANGER = ip("10.9.9.9")
 SOURCES = [PEER] * 6 + [STRANGER] * 5 + [
     FAR, TARGET, ip("10.0.0.255"), ip("224.0.0.1"), ip("0.0.0.0"), ip("127.0.0.1"), ip("255.255.255.255"),
     ip("10.0.0.50"),

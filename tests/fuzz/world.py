@@ -11,15 +11,18 @@ import contextlib
 from random import Random
 from typing import Any
 
-from scapystack.base.addr import ANY4, ip
+from scapystack.base.addr import ANY4, LOCALHOST4, ip
 from scapystack.base.config import StackConfig
+from scapystack.base.errors import ConfigError
 from scapystack.base.frames import Frame
 from scapystack.base.guard import arp_packet, icmp_header, ipv4_header, tcp_header, udp_header
 from scapystack.layers.tcp.user import Connection
 from tests.fuzz.octets import ICMP, L3, TCP, UDP
 from tests.harness.net import DELAY, Host, Net, config_of
 
-TARGET, PEER, FRIEND, FAR = (ip(text) for text in ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.9"))
+TARGET, PEER, FRIEND, FAR, STRANGER = (
+    ip(text) for text in ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.9", "10.9.9.9")
+)
 SERVED, ECHO, PEER_SERVED, FRIENDLY = 7, 7, 80, 9000
 MAX_CONNECTIONS = 12
 
@@ -38,7 +41,9 @@ def settings(random: Random) -> StackConfig:
         changed[name] = random.random() < 0.7
     changed["ip_source_route"] = random.random() < 0.5
     changed["icmp_echo_broadcast"] = random.random() < 0.5
-    return config_of(ip_forward=True, icmp_errors_per_second=100_000, icmp_peer_errors_per_second=100_000, **changed)
+    return config_of(
+        ip_forward=random.random() < 0.8, icmp_errors_per_second=100_000, icmp_peer_errors_per_second=100_000, **changed
+    )
 
 
 class Apps:
@@ -57,7 +62,7 @@ class Apps:
         self.raw = [stack.raw.open(proto) for proto in (ICMP, TCP, 99)]
         self.pings = stack.icmp.open(77)
         self.calls = [self.accept, self.accept, self.connect, self.connect, self.options, self.datagrams, self.ping,
-                      self.look] + 3 * [self.write, self.read, self.end]  # fmt: skip
+                      self.look, self.shake] + 3 * [self.write, self.read, self.end]  # fmt: skip
 
     def act(self) -> None:
         """One call; an OSError is an answer like any other."""
@@ -76,8 +81,9 @@ class Apps:
         if len(self.connections) < MAX_CONNECTIONS:
             port = self.random.choice((self.peer_port, self.peer_port, 1))
             local_port = self.random.choice((0, 0, PEER_SERVED + 1, 3_000))  # few ports: TIME-WAIT is met again
+            remote = self.random.choice((self.peer,) * 8 + (self.host.address, LOCALHOST4, ip("10.77.0.1")))
             self.connections.append(
-                self.host.stack.tcp.connect(self.peer, port, local_port=local_port, reuse=self.random.random() < 0.5)
+                self.host.stack.tcp.connect(remote, port, local_port=local_port, reuse=self.random.random() < 0.5)
             )
 
     def write(self) -> None:
@@ -132,13 +138,27 @@ class Apps:
             while (item := endpoint.recv()) is not None:
                 endpoint.send(item[0], item[1], item[2])
         data = bytes(self.random.choice((0, 100, 3_000, 30_000)))
-        destination = self.random.choice((self.peer, self.peer, ip("10.0.0.255"), ip("10.0.0.77"), FAR))
+        destination = self.random.choice(
+            (self.peer, self.peer, ip("10.0.0.255"), ip("10.0.0.77"), FAR, self.host.address)
+        )
         self.udp[0].send(data, destination, self.random.choice((ECHO, 9)))
 
     def ping(self) -> None:
         while self.pings.recv() is not None:
             pass
-        self.pings.send(self.peer, self.random.randrange(9), bytes(self.random.choice((0, 56, 2_000))))
+        remote = self.random.choice((self.peer, self.peer, self.host.address, STRANGER))
+        self.pings.send(remote, self.random.randrange(9), bytes(self.random.choice((0, 56, 2_000))))
+
+    def shake(self) -> None:
+        """The ground moves: routes and neighbours go, and come back."""
+        stack = self.host.stack
+        with contextlib.suppress(ConfigError):
+            if self.random.random() < 0.5:
+                stack.remove_route("default")
+            else:
+                stack.add_route("default", via=self.peer)
+        if self.random.random() < 0.2:
+            stack.arp.flush()
 
     def look(self) -> None:
         """What people and tools ask for."""
