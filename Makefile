@@ -25,8 +25,8 @@ lint: $(DEV) ## ruff, mypy --strict, import contracts
 	@$(BIN)/python -m mypy
 	@$(BIN)/lint-imports
 
-bench: $(DEV) ## measure the codec and the stack beside the kernel (see benchmarks/)
-	@$(BIN)/python -m benchmarks
+bench: $(DEV) ## what codec, layers and links cost, Scapy and the kernel beside them (the TAP as root)
+	@for each in benchmarks/bench_*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
 
 clean: ## remove what was made here
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info demo.pcapng
