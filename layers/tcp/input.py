@@ -286,6 +286,10 @@ def _text(c: Tcb, seg: Segment) -> None:
 def _in_order(c: Tcb, payload: Buffer, gso_size: int) -> None:
     n = len(payload)
     if n:
+        if c.ooo and n > (gap := c.ooo.gap(c.rcv_nxt)):
+            # of octets that are held already the first copy stays
+            c.ooo.insert((c.rcv_nxt + gap) & MASK, payload[gap:], c.rcv_nxt)
+            payload = payload[:gap]
         _deliver(c, payload)
         segment = gso_size or n
         if segment > c.rcv_mss:

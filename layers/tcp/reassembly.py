@@ -136,6 +136,10 @@ class Reassembly:
             else:
                 self._rights[-1] = start
 
+    def gap(self, rcv_nxt: int) -> int:
+        """How many octets are missing from `rcv_nxt` on before the first that is held; only if any is."""
+        return max(self._lefts[0] - self._nxt - ((rcv_nxt - self._nxt) & _MASK), 0)
+
     def pop(self, rcv_nxt: int) -> list[Buffer]:
         """Take all that follows on from `rcv_nxt` without a gap; what lies before it is dropped."""
         nxt = self._nxt = self._nxt + ((rcv_nxt - self._nxt) & _MASK)
