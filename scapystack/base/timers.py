@@ -9,7 +9,7 @@ moved earlier pushes one entry (0.5 us).
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from scapystack.base.types import Nanoseconds
@@ -27,12 +27,21 @@ class Timed(Protocol):
         """Act on every deadline at or before `now`, and clear or move each of them."""
 
 
+_SWEEP = 256
+"""Entries below which none are looked for that nobody needs."""
+
+
 class TimerHeap:
-    """Absolute deadlines of many owners; the earliest first, in order of arming among equals."""
+    """Absolute deadlines of many owners; the earliest first, in order of arming among equals.
+
+    An entry keeps its owner alive, and may have long to wait (a TIME-WAIT, a keep-alive) after the
+    owner has ended: whenever the heap has doubled, what nobody needs any more is thrown out.
+    """
 
     def __init__(self) -> None:
         self._heap: list[tuple[Nanoseconds, int, Timed]] = []
         self._count = 0
+        self._sweep_at = _SWEEP
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -44,6 +53,23 @@ class TimerHeap:
             owner.heap_at = at
             self._count += 1
             heappush(self._heap, (at, self._count, owner))
+            if len(self._heap) > self._sweep_at:
+                self._sweep()
+
+    def _sweep(self) -> None:
+        """Throw out the entries of owners without a deadline, and those that an earlier one has replaced."""
+        kept = []
+        for entry in self._heap:
+            at, number, owner = entry
+            if owner.heap_at == at:
+                # who is being armed right now may set its deadline only then
+                if owner.next_at() is not None or number == self._count:
+                    kept.append(entry)
+                else:
+                    owner.heap_at = None
+        heapify(kept)
+        self._heap[:] = kept  # in place: `expire` may be at work on it
+        self._sweep_at = max(_SWEEP, 2 * len(kept))
 
     def next_deadline(self) -> Nanoseconds | None:
         """The earliest real deadline of any owner, or None."""

@@ -132,3 +132,59 @@ def test_owner_armed_while_another_fires_is_served_in_the_same_round_if_due():
     first.expire = expire
     assert heap.expire(10) == 2
     assert second.fired == [10]
+
+
+def test_owners_that_ended_let_go_before_their_time():
+    """A closed connection must not be kept alive by a deadline far away."""
+    heap = TimerHeap()
+    staying = armed(heap, 5_000)
+    for n in range(10_000):
+        owner = armed(heap, 10_000 + n)
+        owner.deadlines.clear()
+    assert len(heap) <= 257
+    assert heap.next_deadline() == 5_000
+    assert heap.expire(5_000) == 1
+    assert staying.fired == [5_000]
+
+
+def test_many_owners_all_fire_though_the_heap_was_swept():
+    heap = TimerHeap()
+    owners = [armed(heap, 10_000 - n) for n in range(5_000)]
+    for owner in owners[::2]:
+        owner.deadlines = [3]
+        heap.arm(owner, 3)  # the first entry is one too many now
+    for owner in owners[1::4]:
+        owner.deadlines.clear()
+    for n in range(5_000):
+        armed(heap, 20_000 + n).deadlines.clear()
+    assert len(heap) <= 10_000
+    assert heap.expire(30_000) == 2_500 + 1_250
+    assert all(len(owner.fired) == 1 for owner in [*owners[::2], *owners[3::4]])
+
+
+def test_owner_that_sets_its_deadline_after_arming_is_not_swept():
+    heap = TimerHeap()
+    for n in range(256):
+        armed(heap, 100 + n).deadlines.clear()
+    late = Owner()
+    heap.arm(late, 50)  # this is one too many
+    late.deadlines = [50]
+    assert len(heap) == 1
+    assert heap.expire(50) == 1
+
+
+def test_heap_swept_while_it_fires():
+    heap = TimerHeap()
+    owner = armed(heap, 1)
+    others = []
+
+    def expire(now):
+        owner.deadlines.clear()
+        others.extend(armed(heap, now + 1 + n % 7) for n in range(3_000))
+        for other in others[::2]:
+            other.deadlines.clear()
+
+    owner.expire = expire
+    assert heap.expire(1) == 1
+    assert heap.expire(100) == 1_500
+    assert len(heap) == 0
