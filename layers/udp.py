@@ -108,8 +108,12 @@ class UdpEndpoint(Endpoint):
         """The source to ask a route for: none for the unspecified address, a broadcast's or a group's."""
         return local if local != ANY4 and self._udp.ip.is_local(local) else None
 
-    def send(self, data: Buffer, dst: Address | None = None, port: int = 0) -> int:
-        """Send one datagram; its length. Raises OSError: EMSGSIZE, EACCES, EDESTADDRREQ, ENETUNREACH, ..."""
+    def send(self, data: Buffer, dst: Address | None = None, port: int = 0, src: Address | None = None) -> int:
+        """Send one datagram; its length. Raises OSError: EMSGSIZE, EACCES, EDESTADDRREQ, ENETUNREACH, ...
+
+        An answer passes the address that was asked as `src`, to leave from it (RFC 1122 section
+        4.1.3.5); one that is not a host of ours (a broadcast, a group) is not used.
+        """
         if self.error:
             self._raise_pending()
         udp = self._udp
@@ -118,7 +122,7 @@ class UdpEndpoint(Endpoint):
         if dst is not None:
             if not port:
                 raise os_error(errno.EINVAL)
-            route = udp.ip.route(dst, self._source(self.local_addr))
+            route = udp.ip.route(dst, self._source(src or self.local_addr))
         else:
             if self.remote_addr is None:
                 raise os_error(errno.EDESTADDRREQ)

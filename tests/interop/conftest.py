@@ -52,7 +52,7 @@ def shared_lan(request):
         if made.offload != request.param:
             lacking("the kernel grants no offload")
         yield made
-        assert made.stack.net.counters["driver.application_errors"] == 0
+        assert made.stack.net.counters["driver.errors"] == 0
         made.stack.close()
     finally:
         ns.close()

@@ -51,11 +51,10 @@ class Daytime(Service):
         endpoint = self._endpoint
         while True:
             try:
-                message = endpoint.recv()
+                message = endpoint.recv_message()
                 if message is None:
                     return
-                _, source, port = message
-                if port not in REFLECTORS:
-                    endpoint.send(self.line(), source, port)
+                if message.port not in REFLECTORS:
+                    endpoint.send(self.line(), message.src, message.port, message.dst)
             except OSError:
                 continue  # an ICMP error of an earlier answer, or no way back to this one

@@ -46,14 +46,13 @@ class Echo(Service):
 
     def datagrams_ready(self) -> None:
         """Send every waiting datagram back to where it came from."""
-        recv, send = self._endpoint.recv, self._endpoint.send
+        recv, send = self._endpoint.recv_message, self._endpoint.send
         while True:
             try:
                 message = recv()
                 if message is None:
                     return
-                data, source, port = message
-                if port not in REFLECTORS:
-                    send(data, source, port)
+                if message.port not in REFLECTORS:
+                    send(message.data, message.src, message.port, message.dst)
             except OSError:
                 continue  # an ICMP error of an earlier answer, or no way back to this one

@@ -1,3 +1,5 @@
+"""UDP: who gets what, what an application may send, errors, bounds, binding."""
+
 import errno
 
 import pytest
@@ -20,6 +22,24 @@ def test_udp_datagram_there_and_back(wire):
     assert endpoint.send(data.upper(), src, port) == 5
     wire.expect(wire.tx(UDP(sport=7, dport=5) / b"HELLO"))
     assert endpoint.recv() is None
+
+
+def test_udp_answer_leaves_from_the_address_that_was_asked(wire):
+    """RFC 1122 section 4.1.3.5: a server at several addresses answers from the right one."""
+    wire.net.add_address(wire.net.interfaces[1], "10.0.0.7/24")
+    endpoint = wire.net.udp.bind(ANY4, 7)
+    wire.send(datagram(wire, dst="10.0.0.7"))
+    message = endpoint.recv_message()
+    endpoint.send(b"yes", message.src, message.port, message.dst)
+    wire.expect(wire.tx(UDP(sport=7, dport=5) / b"yes", src="10.0.0.7"))
+
+
+def test_udp_answer_to_a_broadcast_leaves_from_our_address(wire):
+    endpoint = wire.net.udp.bind(ANY4, 7)
+    wire.send(datagram(wire, dst="10.0.0.255"))
+    message = endpoint.recv_message()
+    endpoint.send(b"yes", message.src, message.port, message.dst)
+    wire.expect(wire.tx(UDP(sport=7, dport=5) / b"yes"))
 
 
 def test_udp_empty_datagram_is_a_datagram(wire):
