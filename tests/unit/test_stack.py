@@ -1,3 +1,5 @@
+"""`NetStack`: the driver's calls, taps and hooks, and setting up interfaces, routes and groups."""
+
 import pytest
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.l2 import Ether

@@ -1,3 +1,5 @@
+"""Address conflict detection (RFC 5227): an address is probed for before it is used, and defended after."""
+
 from itertools import pairwise
 
 import pytest

@@ -1,3 +1,5 @@
+"""ARP (RFC 826): the cache, its questions and give-ups, the packets that wait, and who may teach it."""
+
 import pytest
 from scapy.layers.inet import ICMP, UDP
 from scapy.layers.l2 import ARP, Ether

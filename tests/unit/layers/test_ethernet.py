@@ -1,3 +1,5 @@
+"""Ethernet: which frames are for us, and what becomes of the others."""
+
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import ARP, LLC, SNAP, Dot1Q, Dot3, Ether
 

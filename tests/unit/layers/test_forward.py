@@ -1,3 +1,5 @@
+"""Forwarding: what a router passes on, changes, reports and drops (RFC 1812)."""
+
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_LSRR, IPOption_RR, IPOption_SSRR, fragment
 from scapy.layers.l2 import ARP

@@ -1,3 +1,5 @@
+"""ICMP: echo both ways, and errors received: parsed, judged, handed to whom they concern."""
+
 import errno
 
 import pytest

@@ -1,3 +1,5 @@
+"""Reassembly: any order, lies, bounds, time (RFC 791, RFC 1122 section 3.3.2). The model is in tests/property."""
+
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 

@@ -1,3 +1,5 @@
+"""IP options, octet by octet: every length and pointer checked, routes and times recorded."""
+
 import pytest
 
 from scapystack.base.addr import ip

@@ -1,3 +1,5 @@
+"""IPv4 on its way in: what is dropped and why, what is ours, and what reaches a transport."""
+
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP, IPOption_Router_Alert
 

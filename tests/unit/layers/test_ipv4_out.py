@@ -1,3 +1,5 @@
+"""IPv4 on its way out: headers, ids, fragments, options, open checksums and super-segments."""
+
 import errno
 
 import pytest

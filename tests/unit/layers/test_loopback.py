@@ -1,3 +1,5 @@
+"""Packets to ourselves: through the core's own queue, seen like any others, bounded."""
+
 import pytest
 from scapy.layers.inet import IP
 from scapy.layers.l2 import Ether

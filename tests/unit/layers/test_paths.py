@@ -1,3 +1,5 @@
+"""Routes by destination: interface, next hop, source, MTU; addresses come and go; gateways die."""
+
 import errno
 
 import pytest

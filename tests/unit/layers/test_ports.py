@@ -1,3 +1,5 @@
+"""Ephemeral ports (RFC 6056): random, in range, to the last one."""
+
 from scapystack.base.rng import Rng
 from scapystack.layers.ports import pick
 

@@ -1,3 +1,5 @@
+"""Token buckets: the burst, the rate, and a bounded number of peers."""
+
 from scapystack.base.types import SECOND
 from scapystack.layers.ratelimit import Bucket, PeerBuckets
 

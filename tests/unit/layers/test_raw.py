@@ -1,3 +1,5 @@
+"""Raw IP endpoints: a copy to each match, our header or the application's own."""
+
 import errno
 
 import pytest

@@ -1,3 +1,5 @@
+"""The routing table: longest prefix, then metric; large tables."""
+
 import pytest
 
 from scapystack.base.addr import Prefix, ip
