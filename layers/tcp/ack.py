@@ -32,7 +32,7 @@ def process_ack(c: Tcb, seg: Segment) -> bool:
 
 
 def _outside(c: Tcb, seg: Segment) -> bool:
-    """An ACK of what was never sent, or an old one (5961/5: RFC 5961 section 5.2)."""
+    """An ACK of what was never sent, or an old one (5961/5, MAY-12: RFC 5961 section 5.2)."""
     if seq_gt(seg.ack, c.snd_nxt):
         c.core.counters["tcp.drop.ack_too_new"] += 1
         c.tcp.challenge(c)
@@ -61,7 +61,7 @@ def _advance(c: Tcb, seg: Segment, acked: int) -> None:
     c.retransmits = 0
     if c.snd_up is not None and seq_ge(seg.ack, c.snd_up):
         c.snd_up = None
-    # RFC 6298 (5.2) and (5.3); the heap keeps its earlier entry and finds the later deadline itself
+    # 6298/5.1-5.3: (5.2) and (5.3); the heap keeps its earlier entry and finds the later deadline itself
     if acked == flight:
         c.rtx_at = NEVER
     elif c.snd_wnd:
@@ -75,7 +75,10 @@ def _advance(c: Tcb, seg: Segment, acked: int) -> None:
 
 
 def time_round_trip(c: Tcb, seg: Segment, now: int) -> None:
-    """One sample: of the segment being timed, else by the timestamp that comes back (RFC 7323 section 4)."""
+    """One sample: of the segment being timed, else by the timestamp that comes back (RFC 7323 section 4).
+
+    7323/3.2-b: TSecr means something only beside an ACK, and without one nothing comes here.
+    """
     if c.rtt_seq is not None:
         if seq_ge(seg.ack, c.rtt_seq):
             c.rtt.sample(now - c.rtt_at)

@@ -83,7 +83,7 @@ class Tcp:
         sport, dport, seq, ack, dataofs, _, flags, wnd, _, up = self._decode(buf, 0)
         header = dataofs << 2
         seg = Segment(d.src, d.dst, sport, dport, seq, ack, flags & 0xFF, wnd, up, buf[header:], d.tos, d.gso_size)
-        if header > 20:
+        if header > 20:  # MUST-5: whatever the segment
             parse_options(buf[20:header], seg)
         c = self.connections.get((d.dst, dport, d.src, sport))
         if c is not None and not (c.state == TIME_WAIT and seg.flags & SYN and self._reopens(c, seg)):
@@ -217,7 +217,7 @@ class Tcp:
         self.bound.remove(local, port, reuse)
 
     def listen(self, local: Address, port: int, backlog: int, *, reuse: bool = False) -> Listener:
-        """A passive OPEN (MUST-41 to MUST-43). Port 0 takes a free one.
+        """A passive OPEN (MUST-41, MUST-42, MUST-43). Port 0 takes a free one.
 
         Raises OSError: EADDRINUSE, EADDRNOTAVAIL.
         """

@@ -64,7 +64,7 @@ def take_syn(c: Tcb, seg: Segment) -> None:
     c.last_ack_sent = c.rcv_nxt
     config = c.config
     c.peer_mss = max(seg.mss, MIN_MSS) if seg.mss is not None else (536 if len(c.local_addr) == 4 else 1220)  # MUST-15
-    # RFC 7323 section 2.2: scaling needs both SYNs; section 2.3: a shift above 14 means 14
+    # 7323/2.2: scaling needs both SYNs; 7323/2.3: a shift above 14 means 14
     c.ws_ok = seg.wscale is not None and config.window_scaling
     c.snd_wscale = min(seg.wscale or 0, 14) if c.ws_ok else 0
     c.rcv_wscale = window_shift(c.options.rcvbuf) if c.ws_ok else 0

@@ -76,7 +76,7 @@ def segment_arrives(c: Tcb, seg: Segment) -> None:
 
 
 def _timestamps_good(c: Tcb, seg: Segment) -> bool:
-    """PAWS (RFC 7323 sections 3.2 and 5.3)."""
+    """PAWS (7323/3.2-a, 7323/5.3)."""
     tsval = seg.tsval
     if tsval is None:
         c.core.counters["tcp.drop.no_timestamp"] += 1  # 7323/3.2-a: dropped, and nothing aborted
@@ -113,7 +113,7 @@ def _acceptable(c: Tcb, seg: Segment) -> bool:
     if length == 0:
         good = ahead < wnd or ahead == 0
     elif wnd == 0:
-        # MUST-66: no text fits, and still ACK, URG and RST of it count
+        # MUST-66: no text fits (MAY-8: for as long as that may be), and still ACK, URG and RST of it count
         good = ahead == 0
     else:
         good = ahead < wnd
@@ -162,7 +162,10 @@ def _answer(c: Tcb) -> None:
 
 
 def _reset(c: Tcb, seg: Segment) -> None:
-    """RFC 5961 section 3.2 (5961/3-a to 3-c, errata 4845); RFC 1337 in TIME-WAIT. SHLD-2: text is no matter."""
+    """RFC 5961 section 3.2 (5961/3-a, 5961/3-b, 5961/3-c, 5961/errata4845); RFC 1337 in TIME-WAIT.
+
+    SHLD-2: text is no matter.
+    """
     if c.state == TIME_WAIT:
         c.core.counters["tcp.drop.rst_time_wait"] += 1
         return
@@ -244,7 +247,7 @@ def time_wait(c: Tcb) -> None:
 
 
 def _urgent(c: Tcb, up: int) -> None:
-    """RCV.UP moves to the later pointer, and the application is told (MUST-30 to MUST-32, MUST-62)."""
+    """RCV.UP moves to the later pointer, and the application is told (MUST-30, MUST-31, MUST-32, MUST-62)."""
     if c.state not in CAN_RECEIVE or c.rcv_shut or not seq_gt(up, c.rcv_nxt):
         return
     if c.rcv_up is None or seq_gt(up, c.rcv_up):

@@ -1,6 +1,6 @@
 """A listening socket: its half-open children (the SYN queue) and those that wait for `accept`.
 
-RFC 9293 section 3.10.1 and 3.10.7.2. Both queues are bounded: `backlog` rules the accept queue, which
+RFC 9293 section 3.10.1 and 3.10.7.2. Both queues are bounded (4987): `backlog` rules the accept queue, which
 is first in, first out, and a SYN that would overflow either is dropped, so that the peer tries again.
 """
 

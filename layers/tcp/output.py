@@ -53,14 +53,14 @@ def send_new(c: Tcb, force: bool = False) -> None:
     gso = c.route.iface.gso_max
     largest = gso // mss * mss if gso > mss and c.snd_up is None else mss  # one urgent pointer fits one segment
     cwnd = c.cc.cwnd + c.inflation
-    usable = min(c.snd_wnd, cwnd) - sent
+    usable = min(c.snd_wnd, cwnd) - sent  # MUST-34, SHLD-15: negative where the peer has shrunk its window
     while avail > 0:
         n = _segment_length(c, avail, usable, largest, sent, force)
         if n <= 0:
             break
         flags = ACK
         if n == avail:
-            flags |= PSH  # MUST-61: on the last of what is buffered
+            flags |= PSH  # MUST-61, SHLD-27: on the last of what is buffered
             if c.fin_queued and sent + n < c.snd_wnd:
                 flags |= FIN  # it takes a sequence number, so the window must have room for it too
                 c.fin_sent = True
@@ -77,7 +77,7 @@ def send_new(c: Tcb, force: bool = False) -> None:
 
 
 def _segment_length(c: Tcb, avail: int, usable: int, largest: int, sent: int, force: bool) -> int:
-    """How many octets the next segment takes: 0 if it has to wait."""
+    """How many octets the next segment takes: 0 if it has to wait. SHLD-28, MAY-16: a full one if it can."""
     mss = c.snd_mss
     n = min(avail, usable, largest)
     if n >= mss:
@@ -117,7 +117,7 @@ def _emit_new(c: Tcb, flags: int, offset: int, n: int) -> None:
     c.rtx_end = c.rtx_nxt = c.snd_nxt
     c.last_data_at = now
     c.persist_at = NEVER
-    if c.rtx_at == NEVER:  # RFC 6298 (5.1)
+    if c.rtx_at == NEVER:  # 6298/5.1-5.3
         c.rtx_at = now + c.rtt.rto
         c.arm(c.rtx_at)
 
@@ -125,7 +125,7 @@ def _emit_new(c: Tcb, flags: int, offset: int, n: int) -> None:
 def retransmit(c: Tcb) -> None:
     """Send again from `rtx_nxt`, up to `rtx_end`, as far as cwnd allows (at least the first one).
 
-    SHLD-16: inside the peer's window; the segment at SND.UNA goes in any case, as a probe would.
+    SHLD-16: inside the peer's window; the segment at SND.UNA goes in any case (MAY-7), as a probe would.
     """
     if seq_lt(c.rtx_nxt, c.snd_una):
         c.rtx_nxt = c.snd_una
@@ -205,11 +205,11 @@ def send_syn(c: Tcb) -> None:
     config = c.config
     answer = c.state == SYN_RECEIVED
     tsecr = c.ts_recent if answer else 0
-    # RFC 7323 sections 2.2 and 3.2: answer only what was offered
+    # 7323/2.2 and 7323/3.2-a: answer only what was offered
     timestamps = (c.ts_now(), tsecr) if (c.ts_ok if answer else config.timestamps) else None
     wscale = c.rcv_wscale if (c.ws_ok if answer else config.window_scaling) else None
     sack = c.sack_ok if answer else config.sack
-    options = encode_syn(advertised_mss(c), wscale, sack, timestamps)
+    options = encode_syn(advertised_mss(c), wscale, sack, timestamps)  # MUST-14, SHLD-5, MAY-3: MSS in each
     window = min(c.options.rcvbuf, 0xFFFF)  # never scaled in a SYN
     c.ack_now = False
     now = c.core.now
@@ -240,7 +240,7 @@ def advertised_mss(c: Tcb) -> int:
 def window_field(c: Tcb) -> int:
     """What to write into the window field; moves the advertised edge.
 
-    The edge never moves back (SHLD-14), and forward only by a segment or half the buffer at a time
+    The edge never moves back (SHLD-14; 7323/2.4: all of it is taken, though the field rounds), and forward only by a segment or half the buffer at a time
     (MUST-39, RFC 9293 section 3.8.6.2.2).
     """
     held = len(c.recvq)
@@ -250,7 +250,7 @@ def window_field(c: Tcb) -> int:
     space = limit - held
     window = space if space - open_ >= min(limit >> 1, c.rcv_mss) else open_
     scale = c.rcv_wscale
-    field = min(window >> scale, 0xFFFF)
+    field = min(window >> scale, 0xFFFF)  # MUST-1
     shown = field << scale
     if shown < open_ and field < 0xFFFF and held + shown <= limit:
         # rounding down would take back a few octets: round up, at most one unit over the limit
@@ -292,7 +292,11 @@ def emit(c: Tcb, seq: int, flags: int, payload: tuple[Buffer, ...] = (), length:
 def transmit(
     c: Tcb, seq: int, flags: int, window: int, options: bytes, payload: tuple[Buffer, ...] = (), length: int = 0
 ) -> None:
-    """Encode one segment and hand it to IP, its checksum left open."""
+    """Encode one segment and hand it to IP, its checksum left open (MUST-2: all but the pseudo-header's sum).
+
+    The application's differentiated services, TTL and IP options go with it as they stand now (MUST-48,
+    SHLD-21, SHLD-22). With DF set every IP id is the same, a retransmission's too (MAY-4, RFC 6864).
+    """
     tcp = c.tcp
     up = 0
     if c.snd_up is not None and not flags & (SYN | RST):

@@ -165,7 +165,7 @@ class Reassembly:
     def blocks(self, limit: int) -> tuple[tuple[int, int], ...]:
         """Up to `limit` SACK blocks (left, right), the most recently changed first.
 
-        RFC 2018 section 3: the first holds the segment that came last, the others repeat what was
+        2018/3: the first holds the segment that came last, the others repeat what was
         reported before. After a duplicate the first is the range around it (RFC 2883 section 4).
         """
         lefts = self._lefts

@@ -44,7 +44,7 @@ def on_duplicate_ack(c: Tcb) -> None:
     elif c.rto_recovery:
         return
     elif c.dupacks < DUP_THRESH:
-        c.inflation = c.dupacks * mss  # RFC 3042: new data for each of the first two
+        c.inflation = c.dupacks * mss  # 5681/3.2-b: new data for each of the first two
     elif c.dupacks == DUP_THRESH and _is_a_loss(c):
         _enter(c)
     c.mark_dirty()
@@ -60,7 +60,7 @@ def _is_a_loss(c: Tcb) -> bool:
 
 
 def _enter(c: Tcb) -> None:
-    """RFC 6582 section 3.2 step 2."""
+    """5681/3.2-c, RFC 6582 section 3.2 step 2."""
     now = c.core.now
     c.in_recovery = True
     c.recover = c.snd_nxt
@@ -105,7 +105,7 @@ def _leave(c: Tcb, now: int) -> None:
 
 
 def on_timeout(c: Tcb, now: int) -> None:
-    """RFC 6298 (5.4) to (5.6), RFC 5681 section 3.1, RFC 6582 section 3.2 step 4."""
+    """6298/5.4-5.6, RFC 5681 section 3.1, RFC 6582 section 3.2 step 4."""
     # 6675/5.1 and 5681/3.1-c: ssthresh falls once for a loss, not again while it is being mended
     first = c.retransmits == 0 and not (c.rto_recovery and seq_gt(c.recover, c.snd_una))
     c.cc.on_rto(c.flight, now, first)
@@ -120,7 +120,7 @@ def on_timeout(c: Tcb, now: int) -> None:
 
 
 def resend_all(c: Tcb) -> None:
-    """Everything under way counts as lost: go back to SND.UNA."""
+    """Everything under way counts as lost (2018/8: what SACK told of, too): go back to SND.UNA."""
     c.rtt_seq = None
     c.rtx_nxt = c.snd_una
     c.rtx_end = c.snd_nxt

@@ -1,7 +1,7 @@
 """The round-trip estimator and the retransmission timeout (RFC 6298), in integer nanoseconds.
 
 A leaf: it is told of samples and of timeouts, keeps no clock and arms no timer. Which segments may
-be sampled (Karn's rule, RFC 6298 section 3) is for the caller to know.
+be sampled (Karn's rule, 6298/3) is for the caller to know.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class RttEstimator:
     last sample.
 
     `min_rto` is the floor of the variance term, so that RTO is never less than SRTT + `min_rto`, as
-    Linux has it. RFC 6298 section 2.4 asks for a floor of one second under the whole of RTO; with a
+    Linux has it. 6298/2.4 asks for a floor of one second under the whole of RTO; with a
     floor of 200 ms under the whole, a steady path of 190 ms would be left 10 ms for a delayed ACK
     that may take 200, and every lull would end in a spurious timeout.
     """
@@ -27,8 +27,8 @@ class RttEstimator:
     def __init__(self, initial_rto: int, min_rto: int, max_rto: int, granularity: int = 1_000_000) -> None:
         self.min_rto = min_rto
         self.max_rto = max_rto
-        self._floor = max(min_rto, granularity)  # RFC 6298 section 4: G is the least variance term
-        self._base = initial_rto  # RFC 6298 section 2.1
+        self._floor = max(min_rto, granularity)  # 6298/4: G is the least variance term
+        self._base = initial_rto  # 6298/2.1
         self.rto = initial_rto
         self.srtt = 0
         self.rttvar = 0
@@ -50,16 +50,16 @@ class RttEstimator:
         """
         if rtt <= 0:
             rtt = 1  # a link without delay in virtual time; 0 means "no sample yet"
-        if not self.srtt:  # RFC 6298 section 2.2
+        if not self.srtt:  # 6298/2.2
             self.srtt = self.min_rtt = rtt
             self.rttvar = rtt >> 1
-        else:  # RFC 6298 section 2.3: RTTVAR with the SRTT from before
+        else:  # 6298/2.3: RTTVAR with the SRTT from before
             delta = rtt - self.srtt
             self.rttvar += (abs(delta) - self.rttvar) // (4 * expected)
             self.srtt += delta // (8 * expected)
             self.min_rtt = min(rtt, self.min_rtt)
         base = self.srtt + max(4 * self.rttvar, self._floor)
-        self._base = self.rto = min(base, self.max_rto)  # RFC 6298 section 2.5
+        self._base = self.rto = min(base, self.max_rto)  # 6298/2.5
         self.shift = 0
 
     def back_off(self) -> None:

@@ -39,7 +39,7 @@ class Options:
     cork: bool = False
     quickack: bool = False
     keepalive: bool = False  # MUST-25: off by default
-    keepalive_idle_ms: int = 7_200_000
+    keepalive_idle_ms: int = 7_200_000  # MUST-27, MUST-28
     keepalive_interval_ms: int = 75_000
     keepalive_probes: int = 9
     user_timeout_ms: int = 0
@@ -51,7 +51,7 @@ class Options:
     linger_s: float | None = None
     oobinline: bool = False
     congestion: str = "reno"
-    ip_options: bytes = b""  # sent in every packet (MUST-51: a source route goes here)
+    ip_options: bytes = b""  # sent in every packet (MUST-51: a source route; MAY-10, MAY-11: others)
     report_errors: bool = True  # SHLD-20: off, a soft error is noted and nobody is woken
 
     @classmethod
@@ -70,17 +70,17 @@ class Options:
 
 
 class Tcb(Endpoint):
-    """The transmission control block. Sequence numbers are modulo 2**32, windows are unscaled."""
+    """The transmission control block. Sequence numbers are modulo 2**32, windows are unscaled (REC-1)."""
 
     __slots__ = (
         "ack_bytes", "ack_now", "acks_due", "backlog_full", "cc", "challenge_at", "challenge_count", "config",
         "core", "cwnd_limited", "delack_at", "dirty", "dupacks", "error", "fin_at_seq", "fin_queued",
         "fin_received", "fin_sent", "first_rtx_at", "heap_at", "heard_at", "held", "in_recovery", "inflation",
         "irs", "iss", "keepalive_at", "keepalive_sent", "last_ack_sent", "last_acked", "last_data_at", "last_sack",
-        "listener", "local_addr", "local_port", "max_snd_wnd", "oob", "oob_seq", "ooo", "options", "passive", "peer_mss",
-        "persist_at", "persist_shift", "pseudo", "quick", "rcv_adv", "rcv_mss", "rcv_nxt", "rcv_shut", "rcv_up",
-        "rcv_wscale", "recover", "recvq", "remote_addr", "remote_port", "retransmits", "route", "rto_recovery",
-        "rtt", "rtt_at", "rtt_seq", "rtx_at", "rtx_end", "rtx_nxt", "sack_ok", "sendbuf", "snd_mss", "snd_nxt",
+        "listener", "local_addr", "local_port", "max_snd_wnd", "oob", "oob_seq", "ooo", "options", "passive",
+        "peer_mss", "persist_at", "persist_shift", "pseudo", "quick", "rcv_adv", "rcv_mss", "rcv_nxt", "rcv_shut",
+        "rcv_up", "rcv_wscale", "recover", "recvq", "remote_addr", "remote_port", "retransmits", "route",
+        "rto_recovery", "rtt", "rtt_at", "rtt_seq", "rtx_at", "rtx_end", "rtx_nxt", "sack_ok", "sendbuf", "snd_mss", "snd_nxt",
         "snd_una", "snd_up", "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale", "soft_error", "state",
         "syn_pending", "syn_retransmitted", "tcp", "total_retrans", "ts_offset", "ts_ok", "ts_recent",
         "ts_recent_at", "wait_at", "want_write", "write_shut", "ws_ok",

@@ -114,7 +114,7 @@ class Connection(Tcb):
         return n
 
     def _restart_after_idle(self) -> None:
-        """RFC 5681 section 4.1: a window from long ago says nothing about the path now."""
+        """5681/4.1: a window from long ago says nothing about the path now."""
         idle = self.core.now - self.last_data_at
         if self.last_data_at and idle > self.rtt.rto:
             self.cc.on_idle(self.core.now, idle, self.rtt.rto)

@@ -52,7 +52,7 @@ def test_challenge_acks_are_limited_for_each_connection(beside: tuple[TcpWire, C
 
 
 def test_blind_resets_across_the_sequence_space_miss(beside: tuple[TcpWire, Connection]) -> None:
-    """5961/3-a to 5961/3-c, 5961/errata4845: only the one exact number resets."""
+    """5961/3-a, 5961/3-b, 5961/3-c, 5961/errata4845: only the one exact number resets."""
     wire, c = beside
     for guess in range(0, 1 << 32, 1 << 26):
         if guess:

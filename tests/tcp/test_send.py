@@ -286,3 +286,12 @@ def test_write_of_any_buffer_sends_what_it_held_then(kind: type) -> None:
     wire.flush()
     (seg,) = wire.expect("PA len=5")
     assert bytes(seg.payload) == b"hello"
+
+
+def test_record_route_and_timestamp_options_may_be_sent() -> None:
+    """MAY-10, MAY-11: IP options of any kind, in every packet of the connection."""
+    wire = TcpWire()
+    options = Options.of(wire.config.tcp)
+    options.ip_options = b"\x07\x07\x04" + bytes(5) + b"\x44\x08\x05\x00" + bytes(4)
+    wire.connect(options)
+    assert ip_options_of(wire) == [options.ip_options]

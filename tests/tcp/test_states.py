@@ -154,7 +154,7 @@ CASES = [(name, state) for name, row in TABLE.items() for state in row]
 
 @pytest.mark.parametrize(("name", "state"), CASES, ids=[f"{STATE_NAMES[s]}: {n}" for n, s in CASES])
 def test_states_any_segment_gets_the_reaction_of_the_rfc(name: str, state: int) -> None:
-    """RFC 9293 section 3.10.7.3 and 3.10.7.4; 5961/3-a to 5961/5 (MAY-12), 1337, SHLD-2."""
+    """RFC 9293 section 3.10.7.3 and 3.10.7.4; 5961/3-a, 5961/3-b, 5961/4, 5961/5 (MAY-12), 1337, SHLD-2."""
     wire = TcpWire()
     c = wire.reach(state)
     c.options.quickack = True

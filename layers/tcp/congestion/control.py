@@ -16,7 +16,7 @@ INFINITE_SSTHRESH = 0x7FFFFFFF
 
 
 def initial_window(mss: int, segments: int = 10) -> int:
-    """RFC 6928 section 2: min(10 * MSS, max(2 * MSS, 14600)), for any number of segments."""
+    """5681/3.1-a as RFC 6928 section 2 has it: min(10 * MSS, max(2 * MSS, 14600)), for any number of segments."""
     return min(segments * mss, max(2 * mss, segments * 1460))
 
 

@@ -28,7 +28,7 @@ class Reno(CongestionControl):
         self._bytes_acked = 0
 
     def on_ack(self, acked: int, now: Nanoseconds, srtt: int, flight: int, cwnd_limited: bool) -> None:
-        """RFC 5681 section 3.1: by what was acknowledged up to ssthresh, then one MSS a window."""
+        """5681/3.1-b: by what was acknowledged up to ssthresh, then one MSS a window."""
         if not cwnd_limited:
             return
         cwnd = self.cwnd
@@ -51,7 +51,7 @@ class Reno(CongestionControl):
         self._bytes_acked = 0
 
     def on_rto(self, flight: int, now: Nanoseconds, first: bool) -> None:
-        """RFC 5681 section 3.1: ssthresh falls once for one segment, the window to one MSS."""
+        """5681/3.1-c: ssthresh falls once for one segment, the window to one MSS."""
         if first:
             self.ssthresh = max(flight // 2, 2 * self.mss)
         self.cwnd = self.mss
@@ -63,7 +63,7 @@ class Reno(CongestionControl):
         self._bytes_acked = 0
 
     def on_idle(self, now: Nanoseconds, idle_ns: int, rto: int) -> None:
-        """RFC 5681 section 4.1: after more than an RTO, no more than the initial window at once."""
+        """5681/4.1: after more than an RTO, no more than the initial window at once."""
         if idle_ns > rto:
             self.cwnd = min(self.cwnd, self.initial_window)
             self._bytes_acked = 0
