@@ -1,6 +1,6 @@
 """`HostSetup`: what a stack changes on the host (namespaces, bridges, addresses), and its undoing.
 
-Every change is noted in a `link.journal` and undone in reverse by `close`: at the end of a `with`, at
+Every change is noted in a `link.journal`, then made, and undone in reverse by `close`: at the end of a `with`, at
 the end of the program (atexit; `runtime.signals` makes SIGTERM end it that way), or, after a crash, by
 the next `HostSetup` of any process. A TAP needs none of this: it vanishes with its descriptor. Read
 `link.netlink` first.
@@ -17,7 +17,7 @@ import contextlib
 import itertools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -44,68 +44,84 @@ class HostSetup:
         self._owner = os.getpid()
         atexit.register(self.close)
 
+    @contextlib.contextmanager
+    def _noted(self, what: str, netns: str | None, **details: str | int) -> Iterator[None]:
+        """Note a change, make it in the block, and forget it if it could not be made."""
+        self._journal.add(what, netns=netns or "", **details)
+        try:
+            yield
+        except LinkError:
+            self._journal.take_back()
+            raise
+
     # -- single changes
 
     def namespace(self, name: str | None = None) -> str:
         """Make a network namespace with its loopback up; its name."""
         name = name or f"scapystack-{os.getpid()}-{next(_numbers)}"
-        netns.create(name)
-        self._journal.add("namespace", name=name, inode=_inode(name))
+        if netns.exists(name):
+            raise LinkError(f"there is a network namespace {name} already")
+        with self._noted("namespace", None, name=name):
+            netns.create(name)
+        self._journal.amend(inode=_inode(name))
         Netlink(name).set_up("lo")
         return name
 
     def up(self, interface: str, netns: str | None = None) -> None:
         """Bring an interface up; it goes down again later if it was."""
         host = Netlink(netns)
-        if not host.interface(interface).up:
-            self._note("up", host, interface)
-            host.set_up(interface)
+        found = host.interface(interface)
+        if not found.up:
+            with self._noted("up", netns, interface=interface, index=found.index):
+                host.set_up(interface)
 
     def address(self, interface: str, address: str, netns: str | None = None) -> None:
         """Give an interface an address such as `10.0.0.2/24`; one that it has already is not ours to take away."""
         host = Netlink(netns)
         if address in host.addresses(interface):
             return
-        host.add_address(interface, address)
-        self._note("address", host, interface, address=address)
+        index = host.interface(interface).index
+        with self._noted("address", netns, interface=interface, index=index, address=address):
+            host.add_address(interface, address)
 
     def route(self, prefix: str, *, via: str | None = None, dev: str | None = None, netns: str | None = None) -> None:
         """Add a route of the kernel's."""
-        Netlink(netns).add_route(prefix, via=via, dev=dev)
-        self._journal.add("route", prefix=prefix, via=via or "", dev=dev or "", netns=netns or "")
+        with self._noted("route", netns, prefix=prefix, via=via or "", dev=dev or ""):
+            Netlink(netns).add_route(prefix, via=via, dev=dev)
 
     def bridge(self, name: str | None = None, netns: str | None = None, mac: bytes | None = None) -> str:
         """Make a bridge, up; its name."""
         name = name or f"ssbr{os.getpid()}{chr(97 + next(_numbers) % 26)}"
-        host = Netlink(netns)
-        host.add_bridge(name, mac)
-        self._note("link", host, name)
+        self._make(name, netns, lambda host: host.add_bridge(name, mac))
         return name
 
     def veth(self, name: str, peer: str, netns: str | None = None, peer_netns: str | None = None) -> None:
         """Make a pair of virtual Ethernet interfaces, both up."""
+        self._make(name, netns, lambda host: host.add_veth(name, peer, peer_netns))
+
+    def _make(self, name: str, netns: str | None, make: Callable[[Netlink], object]) -> None:
+        """Make an interface. Its index tells later whether the name still means the same one."""
         host = Netlink(netns)
-        host.add_veth(name, peer, peer_netns)
-        self._note("link", host, name)
+        if host.find(name) is not None:
+            raise LinkError(f"there is an interface {name} already")
+        with self._noted("link", netns, interface=name):
+            make(host)
+        self._journal.amend(index=host.interface(name).index)
 
     def rename(self, interface: str, new: str, netns: str | None = None) -> None:
         """Rename an interface until later."""
         host = Netlink(netns)
-        host.rename(interface, new)
-        self._note("rename", host, new, old=interface)
+        index = host.interface(interface).index
+        with self._noted("rename", netns, interface=new, index=index, old=interface):
+            host.rename(interface, new)
 
     def port(self, interface: str, bridge: str, netns: str | None = None) -> None:
         """Make an interface a port of a bridge; it goes back to where it was later."""
         host = Netlink(netns)
-        before = host.interface(interface).master
-        if before != bridge:
-            host.set_master(interface, bridge)
-            self._note("port", host, interface, bridge=before)
-
-    def _note(self, what: str, host: Netlink, interface: str, **details: str | int) -> None:
-        # the index tells later whether the name still means the same interface
-        index = host.interface(interface).index
-        self._journal.add(what, netns=host.netns or "", interface=interface, index=index, **details)
+        found = host.interface(interface)
+        if found.master != bridge:
+            with self._noted("port", netns, interface=interface, index=found.index, bridge=found.master):
+                host.set_master(interface, bridge)
 
     # -- whole set-ups
 
@@ -138,10 +154,11 @@ class HostSetup:
         addresses = host.addresses(name)
         routes = host.routes(name)
         # noted before anything is touched, and before the bridge, so that they are put back after it is gone
+        where: dict[str, str | int] = {"netns": host.netns or "", "interface": name, "index": interface.index}
         for route in routes:
-            self._note("route taken", host, name, **_route_details(route))
+            self._journal.add("route taken", **where, **_route_details(route))
         for address in addresses:
-            self._note("address taken", host, name, address=address)
+            self._journal.add("address taken", **where, address=address)
         bridge = self.bridge(None, host.netns, interface.mac)
         self.port(name, bridge, host.netns)
         self.up(name, host.netns)
@@ -206,14 +223,17 @@ def _host(entry: Entry) -> Netlink:
 def _same(entry: Entry) -> str:
     """The interface's name if it is still the one that was noted, else LinkError."""
     name = str(entry["interface"])
-    if _host(entry).interface(name).index != entry["index"]:
+    # without an index it was being made when the end came: the name was free before
+    index = _host(entry).interface(name).index
+    if index != entry.get("index", index):
         raise LinkError(f"{name} is another interface by now")
     return name
 
 
 def _undo_namespace(entry: Entry) -> bool:
     name = str(entry["name"])
-    if _inode(name) == entry["inode"]:
+    inode = _inode(name)
+    if inode == entry.get("inode", inode):
         netns.remove(name)
         return True
     return False

@@ -1,7 +1,8 @@
 """`Journal`: what a process changed on the host, on disk, so that a later one can put it back.
 
 One file for each journal under /run/scapystack, named after its process's id and start time, one JSON
-line for each change. A process that ends well removes its file; what a dead one left is what
+line for each change, written before the change is made (a signal may come at any time), and for what
+was then found out about it. A process that ends well removes its file; what a dead one left is what
 `leftovers` claims for whoever asks. Where the directory cannot be written (no root: then little could
 be changed either), changes are only remembered.
 """
@@ -18,6 +19,9 @@ DIRECTORY = Path("/run/scapystack")
 
 Entry = dict[str, str | int]
 """A change: `what` was done, and all that undoing it takes."""
+
+_TAKEN_BACK = "taken back"
+_AMENDED = "amended"
 
 _numbers = itertools.count(1)
 
@@ -55,24 +59,39 @@ class Journal:
         except OSError:
             return None
         for line in lines:
-            try:
+            with contextlib.suppress(ValueError):  # the process died while it wrote
                 entry = json.loads(line)
-            except ValueError:  # the process died while it wrote
-                continue
-            if isinstance(entry, dict):
-                journal.entries.append(entry)
+                if isinstance(entry, dict):
+                    journal._replay(entry)
         return journal
 
-    def add(self, what: str, **details: str | int) -> None:
-        """Note a change; it is on disk when this returns."""
-        entry: Entry = {"what": what, **details}
-        self.entries.append(entry)
-        try:
+    def _replay(self, entry: Entry) -> None:
+        what = entry.get("what")
+        if what == _TAKEN_BACK:
+            del self.entries[-1:]
+        elif what == _AMENDED and self.entries:
+            self.entries[-1].update((key, value) for key, value in entry.items() if key != "what")
+        else:
+            self.entries.append(entry)
+
+    def _note(self, entry: Entry) -> None:
+        self._replay(entry)
+        with contextlib.suppress(OSError):
             self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             with open(self._path, "a") as file:
                 file.write(json.dumps(entry) + "\n")
-        except OSError:
-            return
+
+    def add(self, what: str, **details: str | int) -> None:
+        """Note a change that is about to be made; it is on disk when this returns."""
+        self._note({"what": what, **details})
+
+    def amend(self, **details: str | int) -> None:
+        """Add to the newest change what only came out when it was made."""
+        self._note({"what": _AMENDED, **details})
+
+    def take_back(self) -> None:
+        """The newest change could not be made."""
+        self._note({"what": _TAKEN_BACK})
 
     def remove(self) -> None:
         """Everything was put back."""

@@ -65,7 +65,11 @@ def in_namespace(name: str | None, function: Callable[[], T]) -> T:
 
     thread = threading.Thread(target=body, name=f"in-netns-{name}", daemon=True)
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except BaseException:
+        thread.join()  # Ctrl-C or a signal: what it does is short, and its outcome should be known before we go on
+        raise
     if errors:
         raise errors[0]
     return results[0]

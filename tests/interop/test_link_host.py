@@ -208,8 +208,8 @@ PROGRAM = textwrap.dedent("""
     link = TapLink("tap0", netns=netns)
     bridge = setup.bridged("tap0", "eth0", netns)
     stack = Stack("10.5.0.9/24", link=link)
-    print(json.dumps([made, bridge]), flush=True)
     try:
+        print(json.dumps([made, bridge]), flush=True)
         stack.driver.run()
     except KeyboardInterrupt:
         sys.exit(130)

@@ -20,6 +20,7 @@ class Host:
         self.addresses = {}
         self.routes = {}
         self.log = []
+        self.interrupt = False
         self._next = 10
         for name in ("lo", "eth0", "tap0"):
             self.make(name)
@@ -52,6 +53,9 @@ class FakeNetlink:
             raise LinkError(f"there is no interface {name}")
         return self.host.links[name]
 
+    def find(self, name):
+        return self.host.links.get(name)
+
     def addresses(self, name):
         return list(self.host.addresses[name])
 
@@ -64,6 +68,8 @@ class FakeNetlink:
 
     def add_bridge(self, name, mac=None):
         self.host.make(name, "bridge")
+        if self.host.interrupt:
+            raise KeyboardInterrupt
         self.set_up(name)
 
     def delete(self, name):
@@ -170,6 +176,28 @@ def test_close_goes_on_past_what_is_gone(host, tmp_path):
         setup.rename("br0", "br1")
         del host.links["br1"], host.addresses["br1"], host.routes["br1"]
         host.links["eth0"].master = ""
+    assert host.state() == before
+
+
+def test_change_that_could_not_be_made_is_not_undone(host, tmp_path):
+    host.make("br0", "bridge")
+    host.routes["eth0"].append(HostRoute("10.7.0.0/16", None))
+    before = host.state()
+    with HostSetup(tmp_path) as setup:
+        with pytest.raises(LinkError, match="there is an interface br0 already"):
+            setup.bridge("br0")
+        with pytest.raises(LinkError, match="exists"):
+            setup.route("10.7.0.0/16", dev="eth0")
+        with pytest.raises(LinkError, match="no interface none"):
+            setup.port("none", "br0")
+    assert host.state() == before
+
+
+def test_change_that_was_interrupted_is_undone(host, tmp_path):
+    before = host.state()
+    host.interrupt = True
+    with HostSetup(tmp_path) as setup, pytest.raises(KeyboardInterrupt):
+        setup.bridge("br0")
     assert host.state() == before
 
 

@@ -71,6 +71,18 @@ def test_leftovers_torn_line_is_passed_over(tmp_path, dead):
     assert entries(leftovers(tmp_path)) == [["link"]]
 
 
+def test_leftovers_know_what_was_amended_and_taken_back(tmp_path, dead):
+    pid, start = dead
+    journal = Journal(tmp_path)
+    journal.add("link", interface="br0")
+    journal.amend(index=7)
+    journal.add("route", prefix="10.0.0.0/8")
+    journal.take_back()
+    journal._path.rename(tmp_path / f"{pid}-{start}-1")
+    (found,) = leftovers(tmp_path)
+    assert found.entries == journal.entries == [{"what": "link", "interface": "br0", "index": 7}]
+
+
 def test_leftovers_files_of_others_stay(tmp_path):
     for name in ("README", "x-y-z", "12", "-1-2"):
         (tmp_path / name).write_text("{}")
