@@ -240,8 +240,8 @@ def advertised_mss(c: Tcb) -> int:
 def window_field(c: Tcb) -> int:
     """What to write into the window field; moves the advertised edge.
 
-    The edge never moves back (SHLD-14; 7323/2.4: all of it is taken, though the field rounds), and forward only by a segment or half the buffer at a time
-    (MUST-39, RFC 9293 section 3.8.6.2.2).
+    The edge never moves back (SHLD-14; 7323/2.4: all of it is taken, though the field rounds), and
+    forward only by a segment or half the buffer at a time (MUST-39, RFC 9293 section 3.8.6.2.2).
     """
     held = len(c.recvq)
     limit = c.options.rcvbuf
