@@ -7,6 +7,7 @@ Text is for people: it is parsed at the edge and never travels. A bad text raise
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from dataclasses import dataclass
 
 from scapystack.base.errors import ConfigError
@@ -127,6 +128,20 @@ def interface_address(text: str, *, host: bool = False) -> tuple[Address, int]:
     if not length_text.isdecimal() or int(length_text) > bits:
         raise ConfigError(f"{length_text!r} is not a prefix length (0 to {bits})")
     return address, int(length_text)
+
+
+def first_neighbour(text: str) -> str | None:
+    """The first other host on the network of an interface's address: `10.0.0.2/24` for `10.0.0.1/24`.
+
+    None where there is none (a /32). Raises ConfigError for a text that is no interface's address.
+    """
+    packed, length = interface_address(text)
+    own = ipaddress.ip_interface((packed, length))
+    # two are enough: one of them is not ours
+    for host in itertools.islice(own.network.hosts(), 2):
+        if host != own.ip:
+            return f"{host}/{length}"
+    return None
 
 
 def endpoint_text(address: Address, port: int) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from scapystack.base.addr import BROADCAST4, interface_address, ip, is_multicast, is_unspecified, mac
+from scapystack.base.addr import BROADCAST4, first_neighbour, interface_address, ip, is_multicast, is_unspecified, mac
 from scapystack.base.config import StackConfig
 from scapystack.base.errors import ConfigError
 
@@ -189,7 +189,10 @@ def checked(options: dict[str, Any]) -> str:
     gateway = options["gateway"]
     if gateway and (ipaddress.ip_address(ip(gateway)) not in network.network or ip(gateway) == network.packed):
         raise ConfigError(f"the gateway {gateway} is no neighbour in {network.network}")
-    return options["direct"] if options["direct"] else first_neighbour(network, options)
+    peer = options["direct"] or first_neighbour(options["address"]) or ""
+    if not peer and not options["bridge"]:
+        raise ConfigError(f"{network} leaves no address for a neighbour: give one with --direct")
+    return peer
 
 
 def ipv4_interface(text: str) -> ipaddress.IPv4Interface:
@@ -200,16 +203,6 @@ def ipv4_interface(text: str) -> ipaddress.IPv4Interface:
     if is_unspecified(packed) or is_multicast(packed) or packed == BROADCAST4:
         raise ConfigError(f"{text} is no host's address")
     return ipaddress.IPv4Interface((packed, length))
-
-
-def first_neighbour(own: ipaddress.IPv4Interface, options: dict[str, Any]) -> str:
-    """The first other address of the stack's network, for the kernel. Raises ConfigError for a /32."""
-    for neighbour in own.network.hosts():
-        if neighbour != own.ip:
-            return f"{neighbour}/{own.network.prefixlen}"
-    if options["bridge"]:
-        return ""
-    raise ConfigError(f"{own} leaves no address for a neighbour: give one with --direct")
 
 
 def free_network(peer: str, netns: str | None, tap: str) -> None:

@@ -6,13 +6,12 @@ reach (`net`, `driver`) for whoever wants to look closer. Read `base.Socket` for
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Callable, Sequence
 from errno import EAFNOSUPPORT, EINVAL, ENETDOWN, EPROTONOSUPPORT
 from typing import TYPE_CHECKING, Self
 
-from scapystack.base.addr import interface_address
+from scapystack.base.addr import first_neighbour
 from scapystack.base.errors import ConfigError, os_error
 from scapystack.runtime.driver import Driver
 from scapystack.runtime.thread import StackThread
@@ -43,16 +42,6 @@ _PROTOCOLS: dict[int, Sequence[int]] = {
     c.SOCK_RAW: range(1, 256),
 }
 _DEFAULT = -1.0
-
-
-def _neighbour(address: str) -> str:
-    """The first host of the network of `address` that is not `address` itself. Raises ConfigError."""
-    packed, length = interface_address(address)
-    own = ipaddress.ip_interface((packed, length))
-    for host in own.network.hosts():
-        if host != own.ip:
-            return f"{host}/{length}"
-    raise ConfigError(f"{address} leaves no address for a neighbour: give one as `peer`")
 
 
 class Stack:
@@ -124,13 +113,15 @@ class Stack:
         from scapystack.link.hostsetup import HostSetup  # noqa: PLC0415  # what only a TAP needs
         from scapystack.link.tap import TapLink  # noqa: PLC0415
 
-        neighbour = _neighbour(address)
+        neighbour = peer or first_neighbour(address)
+        if neighbour is None:
+            raise ConfigError(f"{address} leaves no address for a neighbour: give one as `peer`")
         link = TapLink(name, netns=netns, offload=offload)
         host = None
         try:
             if peer is not None or link.created:
                 host = HostSetup()
-                host.direct(link.name, peer or neighbour, netns)
+                host.direct(link.name, neighbour, netns)
             made = cls(address, link=link, gateway=gateway, config=config, seed=seed, codec=codec)
         except BaseException:
             if host is not None:

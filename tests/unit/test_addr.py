@@ -106,3 +106,19 @@ def test_endpoint_is_written_as_people_do():
     assert addr.endpoint_text(addr.ip("10.0.0.1"), 80) == "10.0.0.1:80"
     assert addr.endpoint_text(addr.ip("::1"), 80) == "[::1]:80"
     assert addr.endpoint_text(addr.ANY4, 80) == "*:80"
+
+
+@pytest.mark.parametrize(
+    ("address", "neighbour"),
+    [
+        ("10.0.0.1/24", "10.0.0.2/24"),
+        ("10.0.0.2/24", "10.0.0.1/24"),
+        ("192.168.7.200/16", "192.168.0.1/16"),
+        ("10.0.0.5/31", "10.0.0.4/31"),
+        ("10.0.0.6/30", "10.0.0.5/30"),
+        ("10.0.0.1/8", "10.0.0.2/8"),
+        ("10.0.0.1/32", None),
+    ],
+)
+def test_first_neighbour_is_the_first_other_host(address, neighbour):
+    assert addr.first_neighbour(address) == neighbour

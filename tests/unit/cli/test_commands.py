@@ -30,20 +30,6 @@ def pair():
 # --- options
 
 
-@pytest.mark.parametrize(
-    ("address", "neighbour"),
-    [
-        ("10.0.0.1/24", "10.0.0.2/24"),
-        ("10.0.0.2/24", "10.0.0.1/24"),
-        ("192.168.7.200/16", "192.168.0.1/16"),
-        ("10.0.0.5/31", "10.0.0.4/31"),
-        ("10.0.0.6/30", "10.0.0.5/30"),
-    ],
-)
-def test_first_neighbour_is_the_first_other_host(address, neighbour):
-    assert options.first_neighbour(options.ipv4_interface(address), {"bridge": None}) == neighbour
-
-
 def test_configured_settings_apply_in_order():
     config = options.configured(("tcp.msl_ms=5000", "tcp.congestion=reno", "tcp.msl_ms = 6_000"))
     assert (config.tcp.msl_ms, config.tcp.congestion) == (6000, "reno")
