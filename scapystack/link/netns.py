@@ -64,7 +64,10 @@ def in_namespace(name: str | None, function: Callable[[], T]) -> T:
             errors.append(error)
 
     thread = threading.Thread(target=body, name=f"in-netns-{name}", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # CPython 3.12 starts no thread any more once atexit functions run
+        return _there_and_back(name, function)
     try:
         thread.join()
     except BaseException:
@@ -73,6 +76,19 @@ def in_namespace(name: str | None, function: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def _there_and_back(name: str | None, function: Callable[[], T]) -> T:
+    """The same in the calling thread, at the end of the program."""
+    if name is None:
+        return function()
+    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _enter(name)
+        return function()
+    finally:
+        _check(_libc().setns(here, _CLONE_NEWNET))
+        os.close(here)
 
 
 def _enter(name: str) -> None:

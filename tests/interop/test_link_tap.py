@@ -5,6 +5,7 @@ import os
 import select
 import socket
 import struct
+import threading
 import time
 
 import pytest
@@ -340,6 +341,20 @@ def test_in_namespace_errors_pass_and_the_caller_stays_where_it_is(netns):
     here = os.readlink("/proc/self/task/%d/ns/net" % os.getpid())
     inside = namespaces.in_namespace(netns.name, lambda: os.readlink("/proc/thread-self/ns/net"))
     assert inside != here
+    with pytest.raises(ZeroDivisionError):
+        namespaces.in_namespace(netns.name, lambda: 1 // 0)
+    assert os.readlink("/proc/thread-self/ns/net") == here
+
+
+def test_in_namespace_where_no_thread_can_start_comes_back(netns, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    here = os.readlink("/proc/thread-self/ns/net")
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    inside = namespaces.in_namespace(netns.name, lambda: os.readlink("/proc/thread-self/ns/net"))
+    assert inside != here
+    assert namespaces.in_namespace(None, lambda: os.readlink("/proc/thread-self/ns/net")) == here
     with pytest.raises(ZeroDivisionError):
         namespaces.in_namespace(netns.name, lambda: 1 // 0)
     assert os.readlink("/proc/thread-self/ns/net") == here
