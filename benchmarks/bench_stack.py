@@ -95,7 +95,8 @@ class Pair:
 
     def wait(self) -> None:
         """Nothing is under way: on to the next deadline."""
-        self.now = max(self.now, min(stack.next_deadline() or self.now for stack in (self.a, self.b)))
+        times = [at for stack in (self.a, self.b) if (at := stack.next_deadline()) is not None]
+        self.now = max(self.now, min(times, default=self.now))
 
     def settle(self) -> None:
         """Until nobody has anything to send."""
