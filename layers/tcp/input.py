@@ -110,14 +110,9 @@ def _acceptable(c: Tcb, seg: Segment) -> bool:
         ahead = 0
         length = seg.length
         _answer(c)
-    if length == 0:
-        good = ahead < wnd or ahead == 0
-    elif wnd == 0:
-        # MUST-66: no text fits (MAY-8: for as long as that may be), and still ACK, URG and RST of it count
-        good = ahead == 0
-    else:
-        good = ahead < wnd
-    if not good:
+    if ahead > wnd:
+        # one that stands right behind the window has no text for us, but its ACK and URG count: with the window
+        # closed (MUST-66; MAY-8: for as long as that may be), and where the peer has filled it and lost a part
         c.core.counters["tcp.drop.outside_window"] += 1
         _answer_unacceptable(c, seg)
         return False

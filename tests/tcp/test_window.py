@@ -328,3 +328,18 @@ def test_all_that_is_queued_goes_into_any_window_that_holds_it(wnd: int) -> None
     c.write(b"x" * wnd)
     wire.flush()
     wire.expect(f"PA seq=1 len={wnd}")
+
+
+def test_ack_right_behind_a_full_window_counts() -> None:
+    """MUST-66 in spirit: the peer has filled our window and lost a part; its ACKs stand behind all of it."""
+    wire = TcpWire(rcvbuf=3000, quick_acks=100)
+    c = wire.established()
+    c.write(b"hello")
+    wire.flush()
+    wire.send(c, "A", seq=1001, payload=b"x" * 2000, ack=1)
+    wire.clear()
+    wire.send(c, "A", seq=3001)
+    wire.expect_nothing()
+    assert c.snd_una == c.snd_nxt
+    wire.send(c, "A", seq=3002)
+    wire.expect("A ack=1")
