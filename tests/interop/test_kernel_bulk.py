@@ -94,7 +94,7 @@ def test_both_ways_at_once_arrive_the_same(lan, server):
 
 def test_stalled_readers_close_the_window_and_lose_nothing(lan, server):
     """Both applications stop reading for three seconds, each on a connection of its own (RFC 9293 section 3.8.6.1)."""
-    size = 24 << 20
+    size = 16 << 20
     data = os.urandom(size)
     ours_in, theirs_in, ours_out, theirs_out = open_two(lan, server)
     sending = Doing(theirs_in.sendall, data), Doing(ours_out.sendall, data)
@@ -102,17 +102,19 @@ def test_stalled_readers_close_the_window_and_lose_nothing(lan, server):
     until(lambda: inward.info().rcv_wnd < inward.info().advmss)
     until(lambda: outward.info().snd_wnd == 0)
     probes = lan.stack.net.counters["tcp.window_probes"]
-    held, taken = inward.available, outward.info().snd_una
+    held, taken, expected = inward.available, outward.snd_una, inward.rcv_nxt
     time.sleep(STALL_S)
-    assert inward.available == held, "the window was overrun"
+    assert inward.available - held < inward.info().advmss, "the window was overrun"
+    assert inward.available <= inward.options.rcvbuf + 64  # rounded up to the window field's unit
     assert outward.info().snd_wnd == 0
-    assert (outward.info().snd_una - taken) & 0xFFFFFFFF < 1 << 20
+    assert (outward.snd_una - taken) & 0xFFFFFFFF < 1 << 20
     # 0.2, 0.6, 1.4 and 3.0 s after the window has closed (SHLD-29, SHLD-30)
     assert 3 <= lan.stack.net.counters["tcp.window_probes"] - probes <= 8
-    resumed_at = time.monotonic()
     reading = Doing(exactly, ours_in, size), Doing(exactly, theirs_out, size)
-    assert [sha256(each.result(20)) for each in reading] == [sha256(data)] * 2
-    assert time.monotonic() - resumed_at < 2, "it took more than the window update to go on"
+    # both go on by the window update, not by a probe: the next ones are seconds away
+    until(lambda: outward.snd_wnd > 0, 1.5)
+    until(lambda: inward.rcv_nxt - expected & 0xFFFFFFFF > 1 << 20, 1.5)
+    assert [sha256(each.result(30)) for each in reading] == [sha256(data)] * 2
     for each in sending:
         each.result()
     for sock in (ours_in, theirs_in, ours_out, theirs_out):
