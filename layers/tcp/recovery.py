@@ -40,7 +40,9 @@ def on_duplicate_ack(c: Tcb) -> None:
     c.dupacks += 1
     mss = c.snd_mss
     if c.in_recovery:
-        c.cc.on_duplicate(mss)  # RFC 6582 section 3.2 step 3: a segment has left the network
+        if c.dup_room > 0:
+            c.dup_room -= 1
+            c.cc.on_duplicate(mss)  # RFC 6582 section 3.2 step 3: a segment has left the network
     elif c.rto_recovery:
         return
     elif c.dupacks < DUP_THRESH:
@@ -67,8 +69,14 @@ def _enter(c: Tcb) -> None:
     c.cc.on_loss(c.flight, now)
     c.inflation = 0
     c.cc.on_duplicate(DUP_THRESH * c.snd_mss)
+    _expect_duplicates(c)
     c.core.counters["tcp.fast_retransmits"] += 1
     _resend_first(c)
+
+
+def _expect_duplicates(c: Tcb) -> None:
+    """RFC 5681 section 5: no more duplicates count than there are segments; who sends others wants a window."""
+    c.dup_room = c.flight // c.snd_mss
 
 
 def _resend_first(c: Tcb) -> None:
@@ -87,6 +95,7 @@ def on_new_ack(c: Tcb, acked: int, now: int) -> None:
         else:
             # step 3, partial ACK: the next hole, and deflate by what was acknowledged
             c.cc.on_partial_ack(acked)
+            _expect_duplicates(c)
             _resend_first(c)
         return
     c.inflation = 0

@@ -74,16 +74,17 @@ class Tcb(Endpoint):
 
     __slots__ = (
         "ack_bytes", "ack_now", "acks_due", "backlog_full", "cc", "challenge_at", "challenge_count", "config",
-        "core", "cwnd_limited", "delack_at", "dirty", "dupacks", "error", "fin_at_seq", "fin_queued",
-        "fin_received", "fin_sent", "first_rtx_at", "heap_at", "heard_at", "held", "in_recovery", "inflation",
-        "irs", "iss", "keepalive_at", "keepalive_sent", "last_ack_sent", "last_acked", "last_data_at",
-        "last_sack", "listener", "local_addr", "local_port", "max_snd_wnd", "oob", "oob_seq", "ooo", "options",
-        "passive", "peer_mss", "persist_at", "persist_shift", "pseudo", "quick", "rcv_adv", "rcv_mss",
-        "rcv_nxt", "rcv_shut", "rcv_up", "rcv_wscale", "recover", "recvq", "remote_addr", "remote_port",
-        "retransmits", "route", "rto_recovery", "rtt", "rtt_at", "rtt_seq", "rtx_at", "rtx_end", "rtx_nxt",
-        "sack_ok", "sendbuf", "snd_mss", "snd_nxt", "snd_una", "snd_up", "snd_wl1", "snd_wl2", "snd_wnd",
-        "snd_wscale", "soft_error", "state", "syn_pending", "syn_retransmitted", "tcp", "total_retrans",
-        "ts_offset", "ts_ok", "ts_recent", "ts_recent_at", "wait_at", "want_write", "write_shut", "ws_ok",
+        "core", "cwnd_limited", "delack_at", "dirty", "dup_room", "dupacks", "error", "fin_at_seq",
+        "fin_queued", "fin_received", "fin_sent", "first_rtx_at", "heap_at", "heard_at", "held", "in_recovery",
+        "inflation", "irs", "iss", "keepalive_at", "keepalive_sent", "last_ack_sent", "last_acked",
+        "last_data_at", "last_sack", "listener", "local_addr", "local_port", "max_snd_wnd", "oob", "oob_seq",
+        "ooo", "options", "passive", "peer_mss", "persist_at", "persist_shift", "pseudo", "quick", "rcv_adv",
+        "rcv_mss", "rcv_nxt", "rcv_shut", "rcv_up", "rcv_wscale", "recover", "recvq", "remote_addr",
+        "remote_port", "retransmits", "route", "rto_recovery", "rtt", "rtt_at", "rtt_seq", "rtx_at", "rtx_end",
+        "rtx_nxt", "sack_ok", "sendbuf", "snd_mss", "snd_nxt", "snd_una", "snd_up", "snd_wl1", "snd_wl2",
+        "snd_wnd", "snd_wscale", "soft_error", "state", "syn_pending", "syn_retransmitted", "tcp",
+        "total_retrans", "ts_offset", "ts_ok", "ts_recent", "ts_recent_at", "wait_at", "want_write",
+        "write_shut", "ws_ok",
     )  # fmt: skip
 
     def __init__(
@@ -163,6 +164,7 @@ class Tcb(Endpoint):
         self.cc: CongestionControl = make(options.congestion)
         self.cwnd_limited = False
         self.dupacks = 0
+        self.dup_room = 0  # duplicates that may still inflate the window
         self.last_acked = 0  # octets that the last ACK of something new covered
         self.last_sack: tuple[tuple[int, int], ...] = ()  # what SACK told last
         self.in_recovery = False

@@ -316,3 +316,11 @@ def test_text_written_later_rides_on_a_short_retransmission() -> None:
     wire.expect("PA seq=1 len=1")
     wire.after(ms=c.rtt.rto / 1e6)
     wire.expect("PA seq=1 len=4")
+
+
+def test_storm_of_duplicates_frees_no_more_than_what_was_in_flight() -> None:
+    """5681/3.2-c: section 5, a receiver that invents duplicates does not get a larger window."""
+    wire, c = sending(10, more=500)
+    duplicates(wire, c, 1000)
+    assert len(wire.take()) <= 2 + 1 + 10
+    assert c.cc.cwnd <= 6 * MSS + 3 * MSS + 12 * MSS
