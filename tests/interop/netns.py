@@ -83,9 +83,9 @@ class Namespace:
             pytest.fail(f"{command} ended with {child.returncode}: {out[-500:]!r} {err[-500:]!r}")
         return out
 
-    def socket(self, kind: int = socket.SOCK_STREAM, timeout: float = 20.0) -> socket.socket:
+    def socket(self, kind: int = socket.SOCK_STREAM, timeout: float = 20.0, proto: int = 0) -> socket.socket:
         """An IPv4 socket of the kernel's, inside."""
-        made = netns.in_namespace(self.name, lambda: socket.socket(socket.AF_INET, kind))
+        made = netns.in_namespace(self.name, lambda: socket.socket(socket.AF_INET, kind, proto))
         made.settimeout(timeout)
         return made
 
