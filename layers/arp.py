@@ -22,7 +22,7 @@ from scapystack.base.errors import ConfigError
 from scapystack.base.frames import Frame
 from scapystack.base.guard import arp_packet
 from scapystack.base.iface import Interface
-from scapystack.base.types import MILLISECOND, Address, Mac, Nanoseconds
+from scapystack.base.types import MILLISECOND, Address, Buffer, Mac, Nanoseconds
 from scapystack.layers.ethernet import HEADER, TYPE_ARP, Ethernet
 
 REQUEST = 1
@@ -92,7 +92,7 @@ class Arp:
 
     # -- from the wire
 
-    def input(self, _frame: Frame, iface: Interface, data: bytes, _cast: int) -> None:
+    def input(self, _frame: Frame, iface: Interface, data: Buffer, _cast: int) -> None:
         """Take an ARP packet, in the order of RFC 826 "Packet Reception" (826)."""
         counters = self.core.counters
         reason = arp_packet(data, HEADER, len(data) - HEADER)

@@ -78,7 +78,7 @@ class Ipv4:
 
     # -- in
 
-    def input(self, frame: Frame, iface: Interface, data: bytes, link_cast: int) -> None:
+    def input(self, frame: Frame, iface: Interface, data: Buffer, link_cast: int) -> None:
         """Take an IP packet in its frame (from octet 14 on)."""
         self.packets_in += 1
         counters = self.core.counters

@@ -266,7 +266,7 @@ class Driver:
     def _lose(self, port: _Port) -> None:
         """A link that died (its interface was deleted): the stack goes on without it."""
         self._unregister(port.link)
-        port.iface.up = False
+        self.stack.set_up(port.iface, False)
         self._guard.warn("driver.links_lost", port.link.broken)
         if self.on_lost is not None:
             self._guard.run(partial(self.on_lost, port.link), "in on_lost")
