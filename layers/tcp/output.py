@@ -93,7 +93,7 @@ def _segment_length(c: Tcb, avail: int, usable: int, largest: int, sent: int, fo
         return n if n * 2 >= c.max_snd_wnd else 0
     if c.fin_queued:
         return n
-    if c.options.cork:
+    if c.options.cork and len(c.sendbuf) < c.options.sndbuf:
         return 0
     # SHLD-7, Nagle: a small segment waits for what is in flight, unless MUST-17 was used
     return n if sent == 0 or c.options.nodelay else 0

@@ -52,6 +52,17 @@ def test_ack_for_every_second_segment_of_a_peer_with_small_ones() -> None:
     wire.expect("A ack=177", "A ack=353")
 
 
+def test_ack_for_a_peer_that_sends_more_than_it_was_told() -> None:
+    """SHLD-19: its segments do not count for more than our MSS."""
+    wire = TcpWire()
+    c = wire.established()
+    wire.send(c, "A", payload=b"x" * 9000)
+    wire.clear()
+    wire.send(c, "A", payload=b"x" * 1460)
+    wire.send(c, "A", payload=b"x" * 1460)
+    wire.expect("A ack=11921")
+
+
 def test_ack_for_a_super_segment_leaves_at_once() -> None:
     """SHLD-19: it is many."""
     wire = TcpWire()

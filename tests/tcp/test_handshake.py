@@ -137,6 +137,16 @@ def test_simultaneous_open_completes_with_a_plain_ack_too() -> None:
     assert c.read(10) == b"hello"
 
 
+def test_simultaneous_open_takes_the_text_of_the_syn_ack() -> None:
+    """MUST-10: it begins behind the SYN."""
+    wire = TcpWire()
+    c = wire.connect()
+    wire.syn(dport=c.local_port, sport=c.remote_port)
+    wire.raw("SA", PEER_ISS, c.snd_nxt, payload=b"hello", sport=c.remote_port, dport=c.local_port)
+    assert c.state == ESTABLISHED
+    assert c.read(10) == b"hello"
+
+
 def test_close_in_syn_received_sends_fin_once_the_syn_is_acked() -> None:
     """RFC 9293 section 3.10.4."""
     wire = TcpWire()

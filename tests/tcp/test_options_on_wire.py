@@ -309,6 +309,17 @@ def test_old_timestamp_after_24_idle_days_is_taken() -> None:
     assert c.available == 5
 
 
+def test_old_timestamp_counts_as_old_while_the_peer_is_heard() -> None:
+    """7323/5.3: 24 days without a segment, not 24 days of age."""
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True))
+    c = wire.established()
+    for _ in range(3):
+        wire.after(ms=10 * 24 * 3600 * 1000)
+        wire.send(c, "PA", payload=b"x")
+    wire.send(c, "PA", payload=b"old", tsval=c.ts_recent - 1)
+    assert c.available == 3
+
+
 def test_timestamps_that_wrap_are_newer() -> None:
     """7323/5.3: comparison is modulo 2**32."""
     wire = TcpWire(timestamps=True, peer=Peer(timestamps=True))

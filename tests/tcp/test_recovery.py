@@ -259,9 +259,9 @@ def test_fast_retransmit_still_works_after_two_gigabytes() -> None:
     for name in ("snd_una", "snd_nxt", "rtx_nxt", "rtx_end", "snd_wl2", "iss"):
         setattr(c, name, (getattr(c, name) + jump) & MASK)
     assert c.snd_nxt - c.snd_una == far
-    wire.send(c, "A", ack=at(11))
+    wire.send(c, "A", ack=at(16))
     wire.clear()
-    duplicates(wire, c, 3, 11)
+    duplicates(wire, c, 3, 16)
     assert c.in_recovery
 
 

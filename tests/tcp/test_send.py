@@ -117,6 +117,16 @@ def test_cork_holds_a_part_of_a_segment_for_a_while_only() -> None:
     wire.expect("PA seq=1461 len=40")
 
 
+def test_cork_does_not_hold_what_fills_the_buffer() -> None:
+    """MUST-60: the application cannot add to it."""
+    wire = TcpWire(sndbuf=600)
+    c = wire.established()
+    c.options.cork = True
+    assert c.write(b"x" * 1000) == 600
+    wire.flush()
+    wire.expect("PA seq=1 len=600")
+
+
 def test_cork_pulled_sends_the_rest() -> None:
     wire = TcpWire()
     c = wire.established()

@@ -48,9 +48,12 @@ def test_rst_does_not_end_time_wait(offset: int) -> None:
 
 def test_old_text_is_acknowledged() -> None:
     wire, c = in_time_wait()
+    before = wire.deadline_ms() or 0
+    wire.after(ms=1_000)
     wire.send(c, "PA", seq=-99, payload=b"x" * 50)
     wire.expect("A seq=2 ack=2")
     assert c.state == TIME_WAIT
+    assert wire.deadline_ms() == before - 1_000  # only a FIN starts the wait anew
 
 
 def test_close_with_unread_text_does_not_cut_time_wait_short() -> None:
