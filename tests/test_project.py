@@ -274,3 +274,35 @@ def test_make_second_time_installs_nothing(bench):
     assert log.count("pip install") == 2  # what demo needs, and what test needs, once each
     assert log.count("-m scapystack demo") == 2
     assert log.count("-m pytest") == 2
+
+
+# --- documents
+
+
+def blocks(name):
+    """The Python blocks of a document."""
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_readme_example_runs_as_it_stands(number):
+    told = run(sys.executable, "-W", "ignore::ResourceWarning", "-c", blocks("README.md")[number])
+    assert (told.returncode, told.stderr) == (0, "")
+
+
+def test_readme_has_no_example_that_is_not_run():
+    assert len(blocks("README.md")) == 4
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_document_names_only_files_that_exist(name):
+    text = (ROOT / name).read_text()
+    named = re.findall(r"\]\(([\w./-]+)\)|`((?:tests|layers|scapystack|docs)/[\w./-]+)`", text)
+    absent = {path for pair in named for path in pair if not (ROOT / path).exists()}
+    assert absent - {"scapystack/cli/NAME.py"} == set()
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_document_names_only_goals_that_make_has(name):
+    goals = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:^    |`)make ([a-z]+)", (ROOT / name).read_text(), re.MULTILINE)) <= goals
