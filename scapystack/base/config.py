@@ -21,7 +21,7 @@ class ArpConfig:
     retry_ms: int = 1_000  # between requests (RFC 1122 section 2.3.2.1: at most one a second)
     tries: int = 4  # requests before giving up: host unreachable
     max_entries: int = 1_024
-    max_queue: int = 64  # packets that wait for one address
+    max_queue: int = 256  # packets that wait for one address: 64 KB in fragments of an MTU of 576 are 119
     max_queue_bytes: int = 262_144
     probe_count: int = 3  # RFC 5227 section 1.1: PROBE_NUM
     probe_interval_ms: int = 1_000
