@@ -4,10 +4,12 @@ All of them need the rights to make those (`@pytest.mark.tap`, see the conftest 
 reason without, and fail under SCAPYSTACK_REQUIRE_TAP=1. `needs("curl")` does the same for programs.
 """
 
+import os
 from pathlib import Path
 
 import pytest
 
+from scapystack.link.netns import RUN_NETNS
 from tests.interop.netns import Namespace, lacking, stack_on_tap
 
 HERE = Path(__file__).parent
@@ -17,6 +19,16 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.tap)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left():
+    """No namespace of this process outlives its tests, and /run/netns is not mounted upon itself."""
+    yield
+    left = [name for name in os.listdir(RUN_NETNS) if f"-{os.getpid()}-" in name] if os.path.isdir(RUN_NETNS) else []
+    assert left == []
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    assert points.count(RUN_NETNS) <= 1, "a second bind doubles every mount below"
 
 
 @pytest.fixture
