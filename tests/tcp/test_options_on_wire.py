@@ -41,6 +41,7 @@ def test_reset_to_a_closed_port_leaves_with_the_pseudo_header_sum_open() -> None
     wire = TcpWire()
     wire.syn()
     assert wire.ip.kept[0]["csum_offset"] == 16
+    assert wire.ip.kept[0]["df"]
     wire.expect("RA")
 
 

@@ -324,3 +324,23 @@ def test_storm_of_duplicates_frees_no_more_than_what_was_in_flight() -> None:
     duplicates(wire, c, 1000)
     assert len(wire.take()) <= 2 + 1 + 10
     assert c.cc.cwnd <= 6 * MSS + 3 * MSS + 12 * MSS
+
+
+def test_limited_transmit_ends_with_an_ack_of_something_new() -> None:
+    """5681/3.2-b: what it lent is given back."""
+    wire, c = sending(10, more=20)
+    c.cc.ssthresh = c.cc.cwnd
+    duplicates(wire, c, 2)
+    assert len(wire.take()) == 2
+    wire.send(c, "A", ack=at(1))
+    wire.expect_nothing()
+    assert c.flight == 11 * MSS
+
+
+def test_limited_transmit_is_given_back_at_a_timeout() -> None:
+    wire, c = sending(10, more=20)
+    duplicates(wire, c, 2)
+    wire.after(ms=c.rtt.rto / 1e6)
+    wire.clear()
+    wire.send(c, "A", ack=at(12))
+    assert len(wire.take()) == 2

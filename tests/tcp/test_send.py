@@ -170,6 +170,22 @@ def test_write_takes_no_more_than_the_buffer_and_wakes_when_there_is_room() -> N
     assert c in wire.core.ready
 
 
+def test_writable_means_that_a_write_would_not_be_for_nothing() -> None:
+    """Room, or an error to be told."""
+    wire = TcpWire()
+    c = wire.connect()
+    assert not c.writable
+    wire.send_syn_ack(c)
+    assert c.writable
+    c.options.sndbuf = 100
+    c.write(b"x" * 100)
+    assert not c.writable
+    c.shutdown_write()
+    assert c.writable
+    c.abort()
+    assert c.writable
+
+
 def test_ttl_and_differentiated_services_are_the_applications() -> None:
     """MUST-48, MUST-49, SHLD-21, SHLD-22, SHLD-23: on SYN, text and ACK, changed whenever it likes; 1122/3.2.1.6-7."""
     wire = TcpWire()

@@ -343,3 +343,18 @@ def test_ack_right_behind_a_full_window_counts() -> None:
     assert c.snd_una == c.snd_nxt
     wire.send(c, "A", seq=3002)
     wire.expect("A ack=1")
+
+
+def test_receiver_with_a_large_buffer_tells_of_an_eighth_of_it() -> None:
+    """MUST-39: not of every segment that is read."""
+    wire = TcpWire(rcvbuf=64_000, window_scaling=False, quick_acks=100)
+    c = wire.established()
+    for _ in range(10):
+        wire.send(c, "A", payload=b"x" * 1460)
+    wire.clear()
+    c.read(7_999)
+    wire.flush()
+    wire.expect_nothing()
+    c.read(1)
+    wire.flush()
+    wire.expect("A ack=14601 wnd=57400")
