@@ -1,5 +1,6 @@
 """`scapystack demo`, `nc`, `ping` and `doctor` against the real kernel and its programs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -21,21 +22,25 @@ def scapystack(*words, **options):
 # --- demo
 
 
-@needs("ping", "nc", "curl")
+def links(ns):
+    """The names of the interfaces in a namespace."""
+    return {link["ifname"] for link in json.loads(ns.run("ip", "-j", "link"))}
+
+
+@needs("ping", "nc", "curl", "ip")
 @pytest.mark.parametrize("words", [[], ["--no-offload"]], ids=["offload", "no-offload"])
-def test_demo_beside_the_kernel_every_step_holds(tmp_path, words):
+def test_demo_beside_the_kernel_every_step_holds(netns, tmp_path, words):
     (tmp_path / "Makefile").write_bytes(b"".join(b"line %d of a Makefile\n" % i for i in range(80)))
-    before = set(os.listdir("/sys/class/net"))
-    told = scapystack("demo", *words, cwd=tmp_path)
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert told.stderr == ""
-    assert "in a network namespace of its own, " + ("no offload" if words else "checksum") in told.stdout
-    assert "clients: ping, nc, curl\n" in told.stdout
-    assert "cat Makefile | nc -v -N 10.0.0.1 12345" in told.stdout
-    assert told.stdout.count("    ok ") == len(STEPS)
+    child = program(netns, "demo", *words, cwd=tmp_path, text=True)
+    out, err = child.communicate(timeout=LIMIT_S)
+    assert (child.returncode, err) == (0, ""), out
+    assert "in a network namespace of its own, " + ("no offload" if words else "checksum") in out
+    assert "clients: ping, nc, curl\n" in out
+    assert "cat Makefile | nc -v -N 10.0.0.1 12345" in out
+    assert out.count("    ok ") == len(STEPS)
     packets = read_capture(tmp_path / "demo.pcapng")
     assert {packet.comment for packet in packets} == {title for title, _ in STEPS}
-    assert set(os.listdir("/sys/class/net")) == before
+    assert links(netns) == {"lo"}
 
 
 def test_demo_without_the_programs_uses_its_own_clients(tmp_path):
@@ -49,14 +54,14 @@ def test_demo_without_the_programs_uses_its_own_clients(tmp_path):
     assert told.stdout.count("    ok ") == len(STEPS)
 
 
-def test_demo_killed_leaves_nothing(tmp_path):
-    before = set(os.listdir("/sys/class/net")), set(os.listdir("/run/netns"))
-    child = subprocess.Popen([*PROGRAM, "demo"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    child.stdout.readline()
+@needs("ip")
+def test_demo_killed_leaves_nothing(netns, tmp_path):
+    child = program(netns, "demo", cwd=tmp_path)
+    assert b"in a network namespace of its own" in child.stdout.readline()
     child.kill()
     child.communicate()
-    assert set(os.listdir("/sys/class/net")) == before[0]
-    assert {name for name in os.listdir("/run/netns") if str(child.pid) in name} == set()
+    assert links(netns) == {"lo"}
+    assert not [name for name in os.listdir("/run/netns") if name.startswith(f"scapystack-{child.pid}")]
 
 
 # --- nc
