@@ -23,6 +23,7 @@ from scapystack.base.types import Nanoseconds
 from scapystack.link.base import Link
 from scapystack.runtime.clock import Clock, monotonic
 from scapystack.runtime.guard import Guard
+from scapystack.runtime.interrupt import HeldInterrupt
 from scapystack.runtime.wakeup import Wakeup
 from scapystack.stack import NetStack
 
@@ -85,6 +86,8 @@ class Driver:
         self.on_lost: Callable[[Link], None] | None = None
         """Called under the lock with a link that died."""
         self._guard = Guard(stack.counters, strict)
+        self._interrupt = HeldInterrupt()
+        self._holding = False  # whether the thread inside holds SIGINT back
         self._depth = 0
         self._entered = Entered(self)
         self._calls: deque[Callable[[], None]] = deque()
@@ -210,8 +213,7 @@ class Driver:
 
     def _round(self, events: Sequence[tuple[int, int]]) -> float:
         """Serve the descriptors that are ready, and all else that is due; how long to sleep then (s)."""
-        self.lock.acquire()
-        self._depth += 1
+        self._acquire()
         try:
             self._sleeps_until = _AWAKE
             now = self.clock()
@@ -231,8 +233,7 @@ class Driver:
             self._settle(now)
             return self._sleep_time()
         finally:
-            self._depth -= 1
-            self.lock.release()
+            self._release()
 
     def _read(self, port: _Port, now: Nanoseconds) -> None:
         frames = port.link.read(port.limit)
@@ -351,13 +352,34 @@ class Driver:
         """Act on the stack from any thread: `with driver.entered() as stack: ...`.
 
         Takes the lock and sets the time; at the end applications are told, and what has to leave is
-        sent from this thread. May be nested; the outermost one sends.
+        sent from this thread. May be nested; the outermost one sends. A Ctrl-C meanwhile is raised
+        behind it (`runtime.interrupt`).
         """
         return self._entered
 
-    def _enter(self) -> NetStack:
-        self.lock.acquire()
+    def _acquire(self) -> None:
+        held = self._interrupt.hold()
+        try:
+            self.lock.acquire()
+        except BaseException:  # the handler of another signal
+            if held:
+                self._interrupt.let_go()
+            raise
         self._depth += 1
+        if held:
+            self._holding = True
+
+    def _release(self) -> None:
+        self._depth -= 1
+        held = self._holding and not self._depth
+        if held:
+            self._holding = False
+        self.lock.release()
+        if held:
+            self._interrupt.let_go()
+
+    def _enter(self) -> NetStack:
+        self._acquire()
         if self._depth == 1:
             now = self.clock()
             self.stack.enter(now)
@@ -374,5 +396,4 @@ class Driver:
                     if at is not None and at < self._sleeps_until and self._wakeup is not None:
                         self._wakeup.set()
         finally:
-            self._depth -= 1
-            self.lock.release()
+            self._release()
