@@ -85,6 +85,12 @@ def time_round_trip(c: Tcb, seg: Segment, now: int) -> None:
             c.rtt_seq = None
         return
     if c.ts_ok and seg.tsecr:
+        if c.rtx_ts is not None:
+            # MUST-18, Karn: an echo from before the last retransmission may repeat what an ACK that was lost
+            # has told long ago (a duplicate moves no TS.Recent), and would time the timeout
+            if (seg.tsecr - c.rtx_ts) & HALF:
+                return
+            c.rtx_ts = None
         age = (c.ts_now() - seg.tsecr) & MASK
         # a TSecr that we never sent, or from the future, gives no sample
         if age < HALF and age * MILLISECOND < _NO_STRAY_SAMPLE:

@@ -157,6 +157,8 @@ def _emit_again(c: Tcb, offset: int, n: int) -> None:
     if seq_gt(c.rtx_nxt, c.snd_nxt):
         c.snd_nxt = c.rtx_nxt
     c.rtt_seq = None  # MUST-18, Karn: what was sent twice is not timed
+    if c.ts_ok:
+        c.rtx_ts = c.ts_now()
     c.total_retrans += 1
     c.core.counters["tcp.retrans_segs"] += 1
     emit(c, seq, flags if n else flags & ~PSH, c.sendbuf.slice(offset, n) if n else (), n)

@@ -81,7 +81,7 @@ class Tcb(Endpoint):
         "ooo", "options", "passive", "peer_mss", "persist_at", "persist_shift", "pseudo", "quick", "rcv_adv",
         "rcv_mss", "rcv_nxt", "rcv_shut", "rcv_up", "rcv_wscale", "recover", "recvq", "remote_addr",
         "remote_port", "retransmits", "route", "rto_recovery", "rtt", "rtt_at", "rtt_seq", "rtx_at", "rtx_end",
-        "rtx_nxt", "sack_ok", "sendbuf", "snd_mss", "snd_nxt", "snd_una", "snd_up", "snd_wl1", "snd_wl2",
+        "rtx_nxt", "rtx_ts", "sack_ok", "sendbuf", "snd_mss", "snd_nxt", "snd_una", "snd_up", "snd_wl1", "snd_wl2",
         "snd_wnd", "snd_wscale", "soft_error", "state", "syn_pending", "syn_retransmitted", "tcp",
         "total_retrans", "ts_offset", "ts_ok", "ts_recent", "ts_recent_at", "wait_at", "want_write",
         "write_shut", "ws_ok",
@@ -171,6 +171,7 @@ class Tcb(Endpoint):
         self.rto_recovery = False
         self.recover = self.iss
         self.inflation = 0
+        self.rtx_ts: int | None = None  # the last retransmission's timestamp, until an echo shows it arrived
         self.rtx_nxt = self.iss  # retransmissions due: [rtx_nxt, rtx_end)
         self.rtx_end = self.iss
         self.retransmits = 0  # of the segment at SND.UNA, in a row

@@ -1,0 +1,67 @@
+"""Which echoes of our timestamp may be timed (MUST-18, Karn's algorithm beside RFC 7323)."""
+
+from __future__ import annotations
+
+from scapystack.base.types import MILLISECOND
+from scapystack.layers.tcp.user import Connection
+from tests.harness.tcp import Peer, TcpWire
+
+MSS = 1448
+
+
+def warm() -> tuple[TcpWire, Connection]:
+    """A connection over a path of 10 ms, whose estimator knows it."""
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True))
+    c = wire.established()
+    for _ in range(30):
+        c.write(b"x" * MSS)
+        wire.flush()
+        wire.core.now += 10 * MILLISECOND
+        wire.send(c, "A")
+    wire.clear()
+    return wire, c
+
+
+def test_echo_from_before_the_retransmission_is_not_timed() -> None:
+    """The ACK was lost; the retransmission is a duplicate to the peer, which echoes what it echoed then."""
+    wire, c = warm()
+    rto = c.rtt.rto
+    sent_at = c.ts_now()
+    c.write(b"y" * MSS)
+    wire.flush()
+    wire.after(ms=rto / MILLISECOND + 1)
+    assert len(wire.take()) == 2
+    wire.core.now += 10 * MILLISECOND
+    wire.send(c, "A", tsecr=sent_at)
+    assert c.snd_una == c.snd_nxt
+    assert c.rtt.srtt < 12 * MILLISECOND
+    # and the back-off stays until something tells the round trip (RFC 6298 section 5)
+    assert c.rtt.rto == 2 * rto
+
+
+def test_echo_of_the_retransmission_is_timed_and_ends_the_backoff() -> None:
+    wire, c = warm()
+    rto = c.rtt.rto
+    c.write(b"y" * MSS)
+    wire.flush()
+    wire.after(ms=rto / MILLISECOND)
+    resent_at = c.ts_now()
+    wire.core.now += 10 * MILLISECOND
+    wire.send(c, "A", tsecr=resent_at)
+    assert c.rtt.srtt < 12 * MILLISECOND
+    assert c.rtt.rto < 1.1 * rto
+
+
+def test_new_data_after_an_untimed_ack_ends_the_backoff() -> None:
+    wire, c = warm()
+    rto = c.rtt.rto
+    sent_at = c.ts_now()
+    c.write(b"y" * MSS)
+    wire.flush()
+    wire.after(ms=rto / MILLISECOND + 1)
+    wire.send(c, "A", tsecr=sent_at)
+    c.write(b"z" * MSS)
+    wire.flush()
+    wire.core.now += 10 * MILLISECOND
+    wire.send(c, "A")
+    assert c.rtt.rto < 1.1 * rto
