@@ -43,7 +43,14 @@ def describe(packet: Frame | Buffer | Any, at: Nanoseconds | None = None, flows:
             packet = packet.packet
         return stamp + _any(packet, flows)
     except Exception as error:  # a dissection of hostile bytes may fail anywhere, and a line is all we owe
-        return f"{stamp}malformed packet ({type(error).__name__}), length {len(packet)}"
+        return f"{stamp}malformed packet ({type(error).__name__}){_length(packet)}"
+
+
+def _length(packet: Any) -> str:
+    try:
+        return f", length {len(packet)}"
+    except Exception:  # a Scapy packet is built to be measured, and one that somebody made may not be buildable
+        return ""
 
 
 class Describer:

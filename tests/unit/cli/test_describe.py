@@ -161,6 +161,10 @@ def test_describe_truncated_octets_never_raises(cut):
     assert describe(octets[:14] + b"\xff" * cut)
 
 
+def test_describe_packet_that_cannot_be_built_never_raises():
+    assert describe(IP(len="many")).startswith("malformed packet")
+
+
 def test_describer_more_flows_than_it_keeps_stays_bounded():
     describer = Describer()
     packet = Ether(bytes(LINES[16][0]))
