@@ -9,6 +9,7 @@ a file that opens. Times are nanoseconds since 1970.
 from __future__ import annotations
 
 import errno
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from typing import BinaryIO
 
 from scapystack.base.errors import LinkError
 from scapystack.base.types import Buffer, Nanoseconds
+
+log = logging.getLogger("scapystack")
 
 LINKTYPE_ETHERNET = 1
 SNAPLEN = 262_144
@@ -65,8 +68,8 @@ class CaptureFile:
     """An open capture. `format` is `pcap` or `pcapng`; None takes it from the file's name.
 
     `target` is a path, `-` for standard output, or a binary file that somebody else closes. Raises
-    LinkError if it cannot be opened. A write that fails (a full disk) ends the capture and is noted
-    in `error`; it harms nobody else.
+    LinkError if it cannot be opened. A write that fails (a full disk) ends the capture, is noted
+    in `error` and logged; it harms nobody else.
     """
 
     def __init__(self, target: str | Path | BinaryIO, format: str | None = None) -> None:
@@ -161,6 +164,7 @@ class CaptureFile:
                 file.flush()
         except (OSError, ValueError) as error:
             self.error = f"cannot write {self.name}: {getattr(error, 'strerror', None) or error}"
+            log.warning("%s; the capture ends here", self.error)
             self.close()
 
     def close(self) -> None:

@@ -134,13 +134,14 @@ def test_file_that_cannot_be_opened_is_one_line(tmp_path):
         CaptureFile(tmp_path / "x", "gif")
 
 
-def test_file_on_a_full_disk_ends_the_capture_and_nothing_else():
+def test_file_on_a_full_disk_ends_the_capture_says_so_and_nothing_else(caplog):
     a, b = MemoryLink.pair()
     link = CaptureLink(a, "/dev/full")
     link.write([Frame(b"x" * 60)])
     link.write([Frame(b"y" * 60)])
     assert [f.data for f in b.read()] == [b"x" * 60, b"y" * 60]
     assert "No space left" in link.capture.error
+    assert [record.getMessage() for record in caplog.records] == [f"{link.capture.error}; the capture ends here"]
     link.close()
 
 
