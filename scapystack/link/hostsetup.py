@@ -59,6 +59,8 @@ class HostSetup:
     def namespace(self, name: str | None = None) -> str:
         """Make a network namespace with its loopback up; its name."""
         name = name or f"scapystack-{os.getpid()}-{next(_numbers)}"
+        if "/" in name:
+            raise LinkError(f"there is no network namespace {name}, and none is made by a path: give a name")
         if netns.exists(name):
             raise LinkError(f"there is a network namespace {name} already")
         with self._noted("namespace", None, name=name):

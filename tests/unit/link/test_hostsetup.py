@@ -233,3 +233,9 @@ def test_leftovers_of_an_unknown_kind_are_passed_over(host, tmp_path):
     host.links["eth0"].up = True
     assert [line.split()[0] for line in clean_leftovers(tmp_path)] == ["what=up"]
     assert not host.links["eth0"].up
+
+
+def test_namespace_is_not_made_by_a_path(tmp_path):
+    with HostSetup(tmp_path / "journals") as setup, pytest.raises(LinkError, match="by a path"):
+        setup.namespace(str(tmp_path / "made"))
+    assert not (tmp_path / "made").exists()
