@@ -57,7 +57,7 @@ def command(capture: str, memory: bool, no_offload: bool, codec: str, everything
     from scapystack.runtime.signals import exit_on_signals  # noqa: PLC0415
 
     exit_on_signals()
-    out = console()
+    out = console(stderr=capture == "-")
     reason = "you asked for it" if memory else why_not_a_tap()
     with ExitStack() as until_end:
         recorder = Recorder(until_end, capture)

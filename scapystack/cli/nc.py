@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scapystack.cli.options import check_host, link_options, opened
+from scapystack.cli.options import Seconds, check_host, link_options, opened
 
 if TYPE_CHECKING:
     from scapystack.sockets import Socket, Stack
@@ -37,7 +37,7 @@ FAREWELL_S = 3.0
 @click.option("-p", "--port", "local_port", type=click.IntRange(1, 65535), metavar="N", help="The local port.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     metavar="S",
     help="End after S seconds in which nothing came (and connect within S).",
 )

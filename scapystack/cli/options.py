@@ -27,6 +27,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_ADDRESS = "10.0.0.1/24"
 CODECS = ("compiled", "scapy", "paranoid")
+MAX_SECONDS = 1e9
+
+
+class Seconds(click.FloatRange):
+    """A span of time: some thirty years at most, and neither `inf` nor `nan`, which no clock counts."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The seconds as a float."""
+        seconds = super().convert(value, param, ctx)
+        if not seconds <= MAX_SECONDS:
+            self.fail(f"{value!r} is no number of seconds that can be waited for.", param, ctx)
+        return seconds
 
 
 def link_options(function: F) -> F:
@@ -49,7 +61,12 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--codec", type=click.Choice(CODECS), default="compiled", help="How headers are read and written."),
     click.option("--seed", metavar="TEXT", help="Everything random follows from it (the system's)."),
     click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting (tcp.congestion=reno)."),
-    click.option("-w", "capture", metavar="FILE", help="Write every frame to this pcapng (or .pcap) file."),
+    click.option(
+        "-w",
+        "capture",
+        metavar="FILE",
+        help="Write every frame to this pcapng (or .pcap) file; - is standard output (run).",
+    ),
     click.option("-v", "--verbose", is_flag=True, help="Print a line for every packet."),
 )
 
@@ -75,7 +92,12 @@ class Setup:
 
 @contextmanager
 def opened(options: dict[str, Any]) -> Iterator[Stack]:
-    """A running stack as the options of `link_options` say; packets of `-v` go to standard error."""
+    """A running stack as the options of `link_options` say; packets of `-v` go to standard error.
+
+    Standard output is the command's own: a capture to it is a ConfigError.
+    """
+    if options["capture"] == "-":
+        raise ConfigError("standard output is taken by what arrives: give -w the name of a file")
     with setting_up(options, packets_to=sys.stderr) as setup, setup.stack as stack:
         yield stack
 
@@ -132,7 +154,17 @@ def _join(until_end: ExitStack, options: dict[str, Any], config: StackConfig, pe
     until_end.callback(stack.close)
     if options["verbose"]:
         print_packets(stack, packets_to)
+    if bridge or not tap.created:  # on a TAP made just now there is nobody who could know us from before
+        announce(stack)
     return Setup(stack, tap, options["address"], peer, bridge, netns or "", made_netns)
+
+
+def announce(stack: Stack) -> None:
+    """Tell the LAN where our addresses are now, in case somebody remembers another place (RFC 5227 section 3)."""
+    with stack.driver.entered() as net:
+        for iface in net.interfaces[1:]:
+            for entry in iface.addresses:  # those that are probed for first are announced by themselves
+                net.arp.announce(iface, entry.address)
 
 
 def _stack(options: dict[str, Any], config: StackConfig, tap: TapLink) -> Stack:
@@ -179,6 +211,8 @@ def checked(options: dict[str, Any]) -> str:
     name = options["tap"]
     if len(name.encode()) > 15 or "/" in name or any(map(str.isspace, name)):
         raise ConfigError(f"{name!r} cannot be an interface's name (15 letters at most, no blanks)")
+    if options["netns"] == "":
+        raise ConfigError("'' cannot be a namespace's name")
     if options["direct"] and options["bridge"]:
         raise ConfigError("--direct and --bridge exclude each other: the TAP is a cable or a port of a LAN")
     if options["direct"] and ipv4_interface(options["direct"]).ip == ipv4_interface(options["address"]).ip:
@@ -238,6 +272,9 @@ def print_packets(stack: Stack, stream: Any) -> None:
     describe(bytes(60))  # so that loading Scapy's layers does not delay the first packet
 
     def tap(way: str, frame: Any) -> None:
-        print(describer(frame, time.time_ns()), file=stream, flush=True)
+        try:
+            print(describer(frame, time.time_ns()), file=stream, flush=True)
+        except (OSError, ValueError):  # nobody reads it any more: no reason to lose the frame
+            stack.net.taps.remove(tap)
 
     stack.net.taps.append(tap)

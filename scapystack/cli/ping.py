@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from scapystack.cli.options import check_host, link_options, opened
+from scapystack.cli.options import Seconds, check_host, link_options, opened
 
 MAX_SIZE = 65_507
 
@@ -16,15 +16,13 @@ MAX_SIZE = 65_507
 @click.command("ping")
 @click.argument("host")
 @click.option("-c", "--count", type=click.IntRange(min=1), metavar="N", help="Stop after N requests.")
-@click.option(
-    "-i", "--interval", type=click.FloatRange(min=0), default=1.0, metavar="S", help="Seconds between them (1)."
-)
+@click.option("-i", "--interval", type=Seconds(min=0), default=1.0, metavar="S", help="Seconds between them (1).")
 @click.option("-s", "--size", type=click.IntRange(0, MAX_SIZE), default=56, metavar="N", help="Octets of data (56).")
 @click.option("-t", "--ttl", type=click.IntRange(1, 255), metavar="N", help="Time to live (the setting ip.ttl).")
 @click.option(
     "-W",
     "--wait",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     default=1.0,
     metavar="S",
     help="Seconds to wait for each answer (1).",

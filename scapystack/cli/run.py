@@ -44,13 +44,14 @@ def command(serve: str, directory: str, no_shell: bool, **link: Any) -> int:
     if any(kind.name == "http" for kind, _ in parse_services(serve)) and not os.path.isdir(directory):
         raise ConfigError(f"{directory} is no directory that http could serve")
     log_to_stderr()
-    with setting_up(link, packets_to=sys.stdout) as setup:
+    captured = link["capture"] == "-"  # then standard output is the capture's alone
+    with setting_up(link, packets_to=sys.stderr if captured else sys.stdout) as setup:
         services = start_services(setup.stack, serve, directory)
         for line in account(setup, services):
-            click.echo(line)
+            click.echo(line, err=captured)
         began = time.monotonic()
         lost = run_until_told(setup.stack)
-        click.echo(summary(setup.stack, services, time.monotonic() - began))
+        click.echo(summary(setup.stack, services, time.monotonic() - began), err=captured)
     return 1 if lost else 0
 
 

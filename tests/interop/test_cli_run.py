@@ -9,6 +9,7 @@ import time
 import pytest
 
 from scapystack.link import netns as namespaces
+from scapystack.link.pcapfile import read_capture
 from tests.interop.netns import needs
 
 PROGRAM = (sys.executable, "-m", "scapystack")
@@ -100,8 +101,14 @@ def test_run_bridge_joins_the_lan_and_is_undone_however_it_ends(netns, another_n
     another_netns.net.add_address("wire1", "10.0.0.3/24")
     before = links(netns), netns.run("ip", "route", "show", "10.7.0.0/16").split()[:5]
     for number in (signal.SIGKILL, signal.SIGTERM):
+        another_netns.run(*"ip neigh replace 10.0.0.1 lladdr 02:00:00:00:00:99 nud stale dev wire1".split())
         run = Run(netns, "--bridge", "wire0")
         assert "the stack is a host on that LAN" in run.said[1]
+        own = run.said[0].rpartition("MAC ")[2].rstrip(")")
+        until = time.monotonic() + START_S
+        while own not in (told := another_netns.run("ip", "neigh", "show", "10.0.0.1").decode()):
+            assert time.monotonic() < until, told  # it was not announced
+            time.sleep(0.05)
         netns.run("ping", "-c", "1", "-W", "2", "10.0.0.1")
         another_netns.run("ping", "-c", "1", "-W", "2", "10.0.0.1")
         run.end(number)
@@ -137,6 +144,23 @@ def test_run_verbose_and_capture_show_the_same_packets(netns, tmp_path):
     read = subprocess.run(["tcpdump", "-tnr", capture], capture_output=True, text=True, check=True).stdout
     assert len(told) == 6
     assert told == [line for line in read.splitlines() if not line.startswith("IP6")]
+
+
+@needs("ping")
+def test_run_capture_to_standard_output_has_it_alone(netns, tmp_path):
+    words = (*PROGRAM, "run", "-v", "-w", "-", "--serve", "")
+    child = netns.popen(*words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    for line in child.stderr:
+        if line.startswith(LAST_LINE.encode()):
+            break
+    netns.run("ping", "-c", "1", "-W", "2", "10.0.0.1")
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=START_S)
+    assert child.returncode == 0
+    (tmp_path / "seen.pcapng").write_bytes(out)
+    packets = read_capture(tmp_path / "seen.pcapng")
+    assert len([p for p in packets if p.data[12:14] in (b"\x08\0", b"\x08\x06")]) == 4
+    assert err.count(b" IP 10.0.0.") == 2
 
 
 @needs("ip")

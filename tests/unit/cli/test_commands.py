@@ -50,6 +50,32 @@ def test_print_packets_prints_a_line_for_each(pair):
     ]
 
 
+def test_print_packets_reader_gone_the_stack_goes_on(pair):
+    stack, _ = pair
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with open(theirs, "w") as stream:
+        options.print_packets(stack, stream)
+        stack.ping("10.0.0.2")
+        stack.ping("10.0.0.2")
+        with pytest.raises(BrokenPipeError):
+            stream.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), theirs)
+    assert stack.net.taps == []
+    assert stack.net.counters["driver.errors"] == 0
+
+
+def test_announce_tells_every_neighbour_every_address(pair):
+    stack, other = pair
+    stack.net.add_address(stack.net.interfaces[1], "10.0.0.9/24")
+    seen = []
+    other.net.taps.append(lambda way, frame: seen.append(frame.data) if way == "rx" else None)
+    options.announce(stack)
+    other.ping("10.0.0.1")  # what was sent before has been seen when this is answered
+    told = [data for data in seen if data[:6] == b"\xff" * 6 and data[28:32] == data[38:42]]
+    assert [data[28:32] for data in told] == [b"\x0a\0\0\1", b"\x0a\0\0\x09"]
+
+
 # --- run
 
 
