@@ -79,22 +79,36 @@ def time_round_trip(c: Tcb, seg: Segment, now: int) -> None:
 
     7323/3.2-b: TSecr means something only beside an ACK, and without one nothing comes here.
     """
-    if c.rtt_seq is not None:
-        if seq_ge(seg.ack, c.rtt_seq):
-            c.rtt.sample(now - c.rtt_at)
-            c.rtt_seq = None
+    if c.rtt_seq is None:
+        rtt = _echoed(c, seg)
+        if rtt:
+            c.rtt.sample(rtt)
+    elif seq_ge(seg.ack, c.rtt_seq):
+        rtt = max(now - c.rtt_at, 1)
+        c.rtt.sample(rtt)
+        c.rtt_seq = None
+    elif c.cc.wants_rtt:
+        rtt = _echoed(c, seg)  # too many for the estimator, whose gains are for one a round trip
+    else:
         return
+    if rtt and c.cc.wants_rtt:
+        c.cc.on_rtt(rtt, now)
+
+
+def _echoed(c: Tcb, seg: Segment) -> int:
+    """The round trip by the timestamp that comes back; 0 where it tells none."""
     if c.ts_ok and seg.tsecr:
         if c.rtx_ts is not None:
             # MUST-18, Karn: an echo from before the last retransmission may repeat what an ACK that was lost
             # has told long ago (a duplicate moves no TS.Recent), and would time the timeout
             if (seg.tsecr - c.rtx_ts) & HALF:
-                return
+                return 0
             c.rtx_ts = None
         age = (c.ts_now() - seg.tsecr) & MASK
         # a TSecr that we never sent, or from the future, gives no sample
         if age < HALF and age * MILLISECOND < _NO_STRAY_SAMPLE:
-            c.rtt.sample(max(age, 1) * MILLISECOND)
+            return max(age, 1) * MILLISECOND
+    return 0
 
 
 def update_window(c: Tcb, seg: Segment) -> None:

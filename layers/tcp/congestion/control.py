@@ -27,7 +27,7 @@ class CongestionControl(ABC):
     Between `on_loss` and `on_recovery_exit` (or `on_rto`) there is no `on_ack`.
     """
 
-    __slots__ = ("cwnd", "initial_window", "mss", "ssthresh")
+    __slots__ = ("cwnd", "initial_window", "mss", "ssthresh", "wants_rtt")
 
     name: str
 
@@ -36,6 +36,8 @@ class CongestionControl(ABC):
         self.cwnd = 536
         self.initial_window = 536
         self.ssthresh = INFINITE_SSTHRESH
+        self.wants_rtt = False
+        """Whether `on_rtt` is to be called; a sample with every ACK costs something."""
 
     def start(self, mss: int, initial_window: int) -> None:
         """Begin, once the handshake has settled the MSS (RFC 6928; one MSS after a lost SYN)."""
@@ -71,6 +73,15 @@ class CongestionControl(ABC):
     @abstractmethod
     def on_idle(self, now: Nanoseconds, idle_ns: int, rto: int) -> None:
         """Data is about to leave after `idle_ns` with nothing in flight and nothing sent."""
+
+    def on_rtt(self, rtt: int, now: Nanoseconds) -> None:  # noqa: B027 - most need no samples
+        """The ACK that is being taken measured a round trip of `rtt`; only while `wants_rtt`, before `on_ack`."""
+
+    def on_spurious(self, now: Nanoseconds) -> None:  # noqa: B027 - see below
+        """Nothing was lost at the last `on_loss` or `on_rto`: the window may return to what it was.
+
+        To stay with the smaller window is always safe, and so the default.
+        """
 
     def on_duplicate(self, octets: int) -> None:
         """In fast recovery without SACK, a duplicate ACK: `octets` have left the network.
