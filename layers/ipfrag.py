@@ -175,7 +175,9 @@ class Reassembly:
         if size == 0:
             return "empty"
         end = offset + size
-        if end + header > MAX_PACKET or end + len(pending.lead) > MAX_PACKET:
+        # the whole has the first fragment's header, whose options may come after the end was seen
+        first = len(pending.lead) if offset else header
+        if end + header > MAX_PACKET or max(end, pending.end()) + first > MAX_PACKET:
             return "too_long"
         if more:
             if size & 7:

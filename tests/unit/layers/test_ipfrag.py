@@ -1,7 +1,7 @@
 """Reassembly: any order, lies, bounds, time (RFC 791, RFC 1122 section 3.3.2). The model is in tests/property."""
 
 import pytest
-from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP, fragment
 
 from scapystack.base.addr import ip
 from tests.harness.ip import Wire
@@ -106,6 +106,14 @@ def test_ipfrag_over_65535_discards(wire):
     """The ping of death."""
     assert wrong(wire, piece(wire, 65_528, bytes(8), more=False)) == {"too_long"}
     assert wire.count("ip.drop.fragment_too_long") == 1
+
+
+def test_ipfrag_options_of_a_first_fragment_that_comes_last_count_too(wire):
+    """Each piece fits behind its own header, but the whole does not fit behind the first one's."""
+    end = 65_515
+    rest = [piece(wire, at, bytes(min(1480, end - at)), more=at + 1480 < end) for at in range(8, end, 1480)]
+    wire.send(*rest, piece(wire, 0, bytes(8), options=[IPOption_NOP()] * 40))
+    assert wire.drops() == {"ip.drop.fragment_too_long": 1}
 
 
 def test_ipfrag_two_ends_discard(wire):
