@@ -349,7 +349,7 @@ class Tcp:
         else:
             self.ports.pop(c.local_port, None)
         self.time_wait.pop(key, None)
-        if not c.held:
+        if not c.held and c.state != TIME_WAIT:
             self.orphans -= 1
         if c.listener is not None:
             c.listener.forget(c)
@@ -365,15 +365,19 @@ class Tcp:
         self.core.mark_ready(c)
 
     def orphaned(self, c: Tcb) -> None:
-        """The application has let go of `c`; too many such are reset at once."""
+        """The application has let go of `c`; too many such that have work left are reset at once."""
         c.held = False
+        if c.state == TIME_WAIT:
+            return
         self.orphans += 1
         if self.orphans > self.config.max_orphans:
             self.core.counters["tcp.drop.orphans"] += 1
             self.reset(c, 0)
 
     def entered_time_wait(self, c: Tcb) -> None:
-        """Bound the number of connections in TIME-WAIT: the oldest goes first."""
+        """Bound the number of connections in TIME-WAIT, orphans no longer: the oldest goes first."""
+        if not c.held:
+            self.orphans -= 1
         self.time_wait[c.key] = c
         if len(self.time_wait) > self.config.max_time_wait:
             _, oldest = next(iter(self.time_wait.items()))

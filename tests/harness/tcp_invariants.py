@@ -37,7 +37,7 @@ def check(tcp: Tcp) -> None:
     connections = tcp.connections
     assert not tcp.dirty
     assert tcp.ports == Counter(c.local_port for c in connections.values())
-    assert tcp.orphans == sum(not c.held for c in connections.values())
+    assert tcp.orphans == sum(not c.held and c.state != TIME_WAIT for c in connections.values())
     assert set(tcp.time_wait) == {key for key, c in connections.items() if c.state == TIME_WAIT}
     waiting = {key: c for key, c in connections.items() if c.listener is not None}
     for listener in tcp.listeners.values():

@@ -278,6 +278,28 @@ def test_orphans_are_bounded() -> None:
     assert wire.tcp.orphans == 1
 
 
+def test_orphans_in_time_wait_reset_nobody() -> None:
+    """They have nothing left to send: however many wait for 2 MSL, a later close still sends its text and FIN."""
+    wire = TcpWire(max_orphans=1)
+    listener = wire.listen()
+    for sport in (1, 2, 3):
+        wire.syn(sport=sport)
+        wire.send(wire.connection(sport), "A")
+        c = listener.accept()
+        assert c is not None
+        wire.clear()
+        c.write(b"last words")
+        c.close()
+        wire.flush()
+        wire.expect("FPA len=10")
+        wire.send(c, "A")
+        assert wire.tcp.orphans == 1
+        wire.send(c, "FA")
+        assert (c.state, wire.tcp.orphans) == (TIME_WAIT, 0)
+    wire.after(ms=60_001)
+    assert (len(wire.tcp.connections), wire.tcp.orphans) == (0, 0)
+
+
 def test_shutdown_read_drops_what_comes_and_acknowledges_it() -> None:
     wire = TcpWire()
     c = wire.established()
