@@ -48,8 +48,8 @@ class Cubic(CongestionControl):
     """CUBIC's windows. An epoch is a stage of congestion avoidance: from its first ACK to the next reduction."""
 
     __slots__ = (
-        "_alpha", "_before", "_cwnd_prior", "_epoch_at", "_epoch_mss", "_est_rest", "_hystart", "_k", "_rest",
-        "_rtt", "_seen_at", "_w_est", "_w_max",
+        "_alpha", "_before", "_cwnd_prior", "_epoch_at", "_epoch_mss", "_est_rest", "_hystart", "_k", "_recovering",
+        "_rest", "_rtt", "_seen_at", "_w_est", "_w_max",
     )  # fmt: skip
 
     name = "cubic"
@@ -66,6 +66,7 @@ class Cubic(CongestionControl):
         self._alpha = _ALPHA
         self._rest = 0  # what growth left over when it was divided by the window
         self._est_rest = 0
+        self._recovering = False  # between `on_loss` and its end: cwnd is inflated
         self._before: tuple[Nanoseconds, int, int, bool, tuple[int, ...], Nanoseconds | None] | None = None
         self._hystart = HyStart()
         self._rtt = 0  # what the ACK at hand has measured, until `on_ack`
@@ -173,6 +174,7 @@ class Cubic(CongestionControl):
         w_max = cwnd * 17 // 20 if cwnd < self._w_max else cwnd  # (1 + beta) / 2
         self._reduce(flight, now)
         self._w_max = w_max
+        self._recovering = True
         self.cwnd = self.ssthresh
 
     def on_rto(self, flight: int, now: Nanoseconds, first: bool) -> None:
@@ -181,14 +183,17 @@ class Cubic(CongestionControl):
             self._reduce(flight, now)
         self._w_max = 0
         self._epoch_at = None
+        self._recovering = False
         self.cwnd = self.mss
 
     def _reduce(self, flight: int, now: Nanoseconds) -> None:
+        # a timeout in fast recovery: duplicates have let far more than ssthresh into flight, and most of it
+        # has arrived. Taken from that, the threshold would rise with every recovery that fails
+        window = self.ssthresh if self._recovering else self.cwnd
         state = (self._w_max, self._cwnd_prior, self._k, self._w_est, self._alpha, self._epoch_mss)
-        at = self._epoch_at
-        self._before = (now, self.cwnd, self.ssthresh, self.wants_rtt, state, at)
-        self._cwnd_prior = self.cwnd
-        self.ssthresh = max(min(flight, self.cwnd) * 7 // 10, 2 * self.mss)
+        self._before = (now, window, self.ssthresh, self.wants_rtt, state, self._epoch_at)
+        self._cwnd_prior = window
+        self.ssthresh = max(min(flight, window) * 7 // 10, 2 * self.mss)
         self._epoch_at = None
         self.wants_rtt = False
 
@@ -198,13 +203,15 @@ class Cubic(CongestionControl):
             return
         then, cwnd, self.ssthresh, self.wants_rtt, state, at = self._before
         self._before = None
-        self.cwnd = max(self.cwnd, cwnd)
+        self.cwnd = cwnd if self._recovering else max(self.cwnd, cwnd)
+        self._recovering = False
         self._w_max, self._cwnd_prior, self._k, self._w_est, self._alpha, self._epoch_mss = state
         self._epoch_at = None if at is None else at + now - then
         self._seen_at = now
 
     def on_recovery_exit(self, now: Nanoseconds) -> None:
         """RFC 6582 section 3.2 step 3: what duplicates inflated is gone."""
+        self._recovering = False
         self.cwnd = self.ssthresh
 
     def on_idle(self, now: Nanoseconds, idle_ns: int, rto: int) -> None:

