@@ -13,7 +13,7 @@ RATE = 500_000
 @pytest.mark.parametrize("name", ["cubic", "reno"])
 def test_bulk_over_a_bottleneck_uses_most_of_it(name: str) -> None:
     path = Bottleneck(name, rate=RATE, delay_ms=20, queue_ms=60)
-    path.run(8)
+    path.run(6)
     assert path.sender.info().congestion == name
     assert 0.75 * RATE < path.goodput < RATE
     assert path.way.lost > 0  # the algorithm has found the limit
@@ -23,7 +23,7 @@ def test_same_seed_same_octets_at_the_same_times() -> None:
     runs = []
     for seed in (3, 3, 4):
         path = Bottleneck("cubic", rate=RATE, delay_ms=20, queue_ms=60, loss=0.01, jitter_ms=2, seed=seed)
-        path.run(4)
+        path.run(3)
         assert path.way.lost > 3
         runs.append(path.digest.hexdigest())
     assert runs[0] == runs[1] != runs[2]
