@@ -67,7 +67,11 @@ def take_syn(c: Tcb, seg: Segment) -> None:
     # 7323/2.2: scaling needs both SYNs; 7323/2.3: a shift above 14 means 14
     c.ws_ok = seg.wscale is not None and config.window_scaling
     c.snd_wscale = min(seg.wscale or 0, 14) if c.ws_ok else 0
-    c.rcv_wscale = window_shift(c.options.rcvbuf) if c.ws_ok else 0
+    if not c.ws_ok:
+        c.rcv_wscale = 0
+    elif c.passive:
+        c.rcv_wscale = window_shift(c.options.rcvbuf)
+    # else what our SYN has offered stands, though the buffer may have been set since
     c.ts_ok = seg.tsval is not None and config.timestamps
     if c.ts_ok:
         c.ts_recent = seg.tsval or 0

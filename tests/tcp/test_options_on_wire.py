@@ -222,6 +222,20 @@ def test_window_scale_is_the_least_that_says_the_buffer(rcvbuf: int, shift: int)
     wire.expect(f"S ws={shift}")
 
 
+def test_window_scale_is_the_one_offered_whatever_becomes_of_the_buffer() -> None:
+    """7323/2.2: an application may set SO_RCVBUF while it waits for the SYN and ACK; the SYN stands."""
+    wire = TcpWire(rcvbuf=65_535)
+    c = wire.connect()
+    wire.expect("S ws=0")
+    c.options.rcvbuf = 4_194_304
+    wire.send_syn_ack(c)
+    wire.clear()
+    wire.send(c, "PA", payload=b"x" * 1000)
+    wire.after(ms=40)
+    wire.expect("A ack=1001 wnd=65535")
+    assert (c.rcv_wscale, c.rcv_wnd) == (0, 65_535)
+
+
 def test_window_scale_holds_only_if_both_syns_had_it() -> None:
     """7323/2.2."""
     wire = TcpWire(peer=Peer(wscale=None))
