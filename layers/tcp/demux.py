@@ -32,7 +32,7 @@ from scapystack.layers.tcp.input import segment_arrives
 from scapystack.layers.tcp.isn import IsnGenerator
 from scapystack.layers.tcp.listen import Listener
 from scapystack.layers.tcp.options import parse_options
-from scapystack.layers.tcp.output import output, transmit
+from scapystack.layers.tcp.output import acceptable_seq, output, transmit
 from scapystack.layers.tcp.state import CLOSED, SYN_RECEIVED, SYN_SENT, SYNCHRONIZED, TIME_WAIT
 from scapystack.layers.tcp.tcb import NEVER, Options, Tcb
 from scapystack.layers.tcp.user import Connection
@@ -331,7 +331,7 @@ class Tcp:
         """ABORT: a RST to the peer where it knows of us, and the connection is gone."""
         if (c.state in SYNCHRONIZED and c.state != TIME_WAIT) or c.state == SYN_RECEIVED:
             self.core.counters["tcp.resets_sent"] += 1
-            transmit(c, c.snd_nxt, RST | ACK, 0, b"")
+            transmit(c, acceptable_seq(c), RST | ACK, 0, b"")
         self.close(c, error)
 
     def close(self, c: Tcb, error: int) -> None:

@@ -191,14 +191,21 @@ def probe_window(c: Tcb) -> None:
 def send_ack(c: Tcb) -> None:
     """One ACK; to a peer without SACK one for each segment that came out of order (RFC 5681 section 3.2)."""
     due = 1 if c.sack_ok else max(1, c.acks_due)
-    seq = c.snd_nxt
-    edge = (c.snd_una + c.snd_wnd) & MASK
-    if seq_gt(seq, edge):
-        # a probe, or what a shrunken window left outside: an ACK that stands there is not acceptable, and
-        # two such ends would answer each other's for ever
-        seq = edge
+    seq = acceptable_seq(c)
     for _ in range(due):
         emit(c, seq, ACK)
+
+
+def acceptable_seq(c: Tcb) -> int:
+    """SEG.SEQ of a segment without text: SND.NXT, or the right edge of the peer's window before it.
+
+    A probe, or a shrunken window, leaves SND.NXT outside. An ACK that stands there is not acceptable, and
+    two such ends would answer each other's for ever; a RST would be dropped (RFC 5961 section 3.2).
+    """
+    seq = c.snd_nxt
+    edge = (c.snd_una + c.snd_wnd) & MASK
+    # a SYN stands outside of any window
+    return edge if seq_gt(seq, edge) and c.state != SYN_RECEIVED else seq
 
 
 def send_syn(c: Tcb) -> None:

@@ -18,7 +18,7 @@ from scapystack.layers.tcp.state import (
     SYN_SENT,
     TIME_WAIT,
 )
-from tests.harness.tcp import TcpWire
+from tests.harness.tcp import Peer, TcpWire
 
 
 def test_half_close_goes_on_receiving() -> None:
@@ -228,6 +228,18 @@ def test_abort_where_nobody_would_understand_is_silent(state: int) -> None:
     wire.reach(state).abort()
     wire.expect_nothing()
     assert not wire.tcp.connections
+
+
+def test_abort_while_the_window_is_closed_is_one_that_the_peer_takes() -> None:
+    """RFC 5961 section 3.2: a RST counts at RCV.NXT alone, and the octet of a probe was not taken."""
+    wire = TcpWire(peer=Peer(wscale=None), min_rto_ms=1000)
+    c = wire.established(wnd=0)
+    c.write(b"x" * 100)
+    wire.flush()
+    wire.after(ms=wire.deadline_ms() or 0)
+    wire.expect("A seq=1 len=1")
+    c.abort()
+    wire.expect("RA seq=1")
 
 
 def test_close_in_syn_sent_is_silent() -> None:
