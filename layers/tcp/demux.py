@@ -16,7 +16,7 @@ from scapystack.base.addr import ANY4, BROADCAST4, is_multicast, is_unspecified
 from scapystack.base.checksum import pseudo_sum
 from scapystack.base.config import TcpConfig
 from scapystack.base.core import Core
-from scapystack.base.datagram import CAST_UNICAST, PROTO_TCP, Datagram, IcmpError, IpOutput
+from scapystack.base.datagram import CAST_UNICAST, PROTO_TCP, Datagram, IcmpError, IpOutput, Route
 from scapystack.base.errors import os_error
 from scapystack.base.frames import CSUM_NONE
 from scapystack.base.guard import tcp_header
@@ -185,6 +185,17 @@ class Tcp:
         self.core.counters["tcp.challenge_acks"] += 1
         c.ack_now = True
         c.mark_dirty()
+
+    def reroute(self, c: Tcb) -> Route:
+        """Ask IP anew for the way of `c`; its MSS follows the MTU, down and up (MUST-16, RFC 1191 section 6.3).
+
+        Raises OSError where there is no way.
+        """
+        old = c.route
+        c.route = route = self.ip.route(c.remote_addr, c.local_addr)
+        if route.mtu != old.mtu:
+            set_mss(c)
+        return route
 
     def advise(self, c: Tcb) -> None:
         """MUST-20, R1 reached: tell IP that this way may be dead (RFC 1122 section 3.3.1.4)."""

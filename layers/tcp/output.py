@@ -320,7 +320,7 @@ def transmit(
     route = c.route
     if not tcp.ip.fresh(route):
         try:
-            c.route = route = tcp.ip.route(c.remote_addr, c.local_addr)
+            route = tcp.reroute(c)
         except OSError as error:
             c.report(error.errno or 0)
             c.core.counters["tcp.drop.no_route"] += 1

@@ -203,3 +203,18 @@ def test_route_that_changes_is_asked_for_again() -> None:
     wire.ip.error = 0
     wire.after(ms=c.rtt.rto / 1e6)
     wire.expect("PA seq=1 len=5")
+
+
+@pytest.mark.parametrize(("before", "after"), [(1500, 1400), (1400, 1500)])
+def test_mss_follows_the_mtu_of_a_route_that_changes(before: int, after: int) -> None:
+    """MUST-16, RFC 1191 section 6.3: what another connection learned of the path, or what was forgotten in time."""
+    wire = TcpWire(mtu=before)
+    c = wire.established()
+    wire.ip.mtu = after
+    wire.ip.fresh = lambda route: route.mtu == after  # type: ignore[method-assign]
+    wire.send(c, "PA", payload=b"x")
+    wire.after(ms=40)
+    wire.expect("A ack=2")
+    c.write(b"y" * 2000)
+    wire.flush()
+    assert len(wire.take()[0].payload) == after - 40
