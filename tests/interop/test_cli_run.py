@@ -101,7 +101,8 @@ def test_run_bridge_joins_the_lan_and_is_undone_however_it_ends(netns, another_n
     another_netns.net.add_address("wire1", "10.0.0.3/24")
     before = links(netns), netns.run("ip", "route", "show", "10.7.0.0/16").split()[:5]
     for number in (signal.SIGKILL, signal.SIGTERM):
-        another_netns.run(*"ip neigh replace 10.0.0.1 lladdr 02:00:00:00:00:99 nud stale dev wire1".split())
+        stale = ("lladdr", "02:00:00:00:00:99", "nud", "stale", "dev", "wire1")
+        another_netns.run("ip", "neigh", "replace", "10.0.0.1", *stale)
         run = Run(netns, "--bridge", "wire0")
         assert "the stack is a host on that LAN" in run.said[1]
         own = run.said[0].rpartition("MAC ")[2].rstrip(")")
