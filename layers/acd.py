@@ -72,7 +72,7 @@ class ConflictGuard:
         return self.claims.pop((iface.index, address), None) is not None
 
     def withdraw_all(self, iface: Interface) -> None:
-        """Give up all claims on an interface that goes away."""
+        """Give up all claims on an interface that goes away, and forget what was defended there."""
         for claim in [c for c in self.claims.values() if c.iface is iface]:
             self.withdraw(iface, claim.address)
 

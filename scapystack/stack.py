@@ -195,6 +195,9 @@ class NetStack:
         self.acd.withdraw_all(iface)
         self.ipv4.paths.remove_interface(iface)
         self.arp.flush(iface)
+        self.ethernet.groups.pop(iface, None)
+        for member in [member for member in self._members if member[0] == iface.index]:
+            del self._members[member]
         self.interfaces.remove(iface)
 
     def set_up(self, iface: Interface, up: bool) -> None:

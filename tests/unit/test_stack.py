@@ -2,7 +2,7 @@
 
 import pytest
 from scapy.layers.inet import ICMP, IP, UDP
-from scapy.layers.l2 import Ether
+from scapy.layers.l2 import ARP, Ether
 
 from scapystack.base.addr import ANY4, ip
 from scapystack.base.config import StackConfig
@@ -208,6 +208,27 @@ def test_stack_interface_removed_and_made_again_starts_afresh():
     assert new.multicast_groups == {ip("224.0.0.1")}
     wire.net.receive(Frame(bytes(wire.rx(ICMP())), (), old), wire.now)
     assert wire.drops() == {"ethernet.drop.interface_down": 1}
+
+
+def test_stack_interfaces_that_come_and_go_leave_nothing():
+    wire = Wire()
+    net = wire.net
+    thief = Ether(src="02:00:00:00:00:66", dst="ff:ff:ff:ff:ff:ff") / ARP(
+        hwsrc="02:00:00:00:00:66", psrc="10.0.0.1", pdst="10.0.0.1"
+    )
+    wire.send(thief)
+    assert wire.count("arp.conflict.defended") == 1
+    net.join_group(wire.eth[0], "239.1.2.3")
+    net.remove_interface(wire.eth[0])
+    kept = (
+        net._members,
+        net.ethernet.groups,
+        net.acd.claims,
+        net.acd._defended_at,
+        net.arp.table,
+        list(net.routes)[1:],
+    )
+    assert not any(kept)
 
 
 def test_stack_groups_that_are_none_refused():
