@@ -62,10 +62,17 @@ class ConflictGuard:
         self._defended_at: dict[tuple[int, Address], Nanoseconds] = {}
 
     def claim(self, iface: Interface, address: Address, length: int) -> None:
-        """Probe for an address; it becomes the interface's when nobody answered (some 5 s later)."""
+        """Probe for an address; it becomes the interface's when nobody answered (some 5 s later).
+
+        It is one that no interface has and nobody claims (`claimed`).
+        """
         interval = self.core.config.arp.probe_interval_ms * MILLISECOND
         wait = self.core.rng.below(interval + 1)  # RFC 5227 section 2.1.1: PROBE_WAIT
         self._due(Claim(iface, address, length, PROBING, 0, self.core.now + wait))
+
+    def claimed(self, address: Address) -> bool:
+        """Whether some interface of ours is about to take an address."""
+        return any(claim.address == address for claim in self.claims.values())
 
     def withdraw(self, iface: Interface, address: Address) -> bool:
         """Give up a claim. Whether there was one."""
@@ -75,6 +82,8 @@ class ConflictGuard:
         """Give up all claims on an interface that goes away, and forget what was defended there."""
         for claim in [c for c in self.claims.values() if c.iface is iface]:
             self.withdraw(iface, claim.address)
+        for key in [key for key in self._defended_at if key[0] == iface.index]:
+            del self._defended_at[key]
 
     def _due(self, claim: Claim) -> None:
         self.claims[(claim.iface.index, claim.address)] = claim

@@ -213,6 +213,8 @@ class NetStack:
         """
         packed, length = interface_address(address) if isinstance(address, str) else address
         entry = self.ipv4.paths.check_address(iface, packed, length)
+        if self.acd.claimed(packed):
+            raise ConfigError(f"{ip_text(packed)} is being probed for already")
         if self.config.arp.probe and not iface.loopback:
             self.acd.claim(iface, packed, length)
             return entry

@@ -7,6 +7,7 @@ from scapy.layers.inet import ICMP
 from scapy.layers.l2 import ARP, Ether
 
 from scapystack.base.addr import ip
+from scapystack.base.errors import ConfigError
 from scapystack.base.types import MILLISECOND
 from tests.harness.ip import BROADCAST, Wire
 
@@ -97,3 +98,16 @@ def test_acd_claim_withdrawn_with_its_address_or_interface():
         wire.after(ms=60_000)
         wire.expect()
         assert not wire.net.ipv4.is_local(ip("10.0.0.1"))
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1/24", "10.0.0.1/16"])
+def test_acd_address_that_is_being_probed_for_is_not_claimed_twice(address):
+    """Both claims would succeed, and the second to end would find the address in use, in the middle of a poll."""
+    probing = Wire(
+        "10.0.0.1/24", "10.0.1.1/24", known=False, configure=lambda config: setattr(config.arp, "probe", True)
+    )
+    for iface in probing.eth:
+        with pytest.raises(ConfigError, match=r"10\.0\.0\.1 is being probed for already"):
+            probing.net.add_address(iface, address)
+    probing.after(ms=20_000)
+    assert [[e.address for e in iface.addresses] for iface in probing.eth] == [[ip("10.0.0.1")], [ip("10.0.1.1")]]
