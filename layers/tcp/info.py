@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scapystack.layers.tcp.output import advertised_mss
 from scapystack.layers.tcp.state import STATE_NAMES
 from scapystack.layers.tcp.tcb import NEVER, Tcb
 
@@ -64,7 +65,6 @@ class TcpInfo:
 def snapshot(c: Tcb) -> TcpInfo:
     """Everything as it stands now."""
     mss = max(c.snd_mss, 1)
-    header = 40 if len(c.local_addr) == 4 else 60
     return TcpInfo(
         state=STATE_NAMES[c.state],
         ca_state="Recovery" if c.in_recovery else "Loss" if c.rto_recovery else "Open",
@@ -77,7 +77,7 @@ def snapshot(c: Tcb) -> TcpInfo:
         rto_us=c.rtt.rto // 1_000,
         snd_mss=c.snd_mss,
         rcv_mss=c.rcv_mss,
-        advmss=min(c.route.iface.mtu, 65_535) - header,
+        advmss=advertised_mss(c),
         unacked=-(-c.flight // mss),
         retrans=-(-((c.rtx_end - c.rtx_nxt) & 0xFFFFFFFF) // mss),
         total_retrans=c.total_retrans,

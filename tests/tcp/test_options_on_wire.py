@@ -211,6 +211,13 @@ def test_sack_blocks_never_make_a_full_segment_too_large() -> None:
     assert (len(ack.payload), ack.sack) == (0, ((c.irs + 101, c.irs + 105),))
 
 
+def test_info_names_the_mss_that_our_syn_offered() -> None:
+    wire = TcpWire(mss=1000)
+    c = wire.connect()
+    wire.expect("S mss=1000")
+    assert c.info().advmss == 1000
+
+
 # -- window scale and timestamps -----------------------------------------------------------------------------
 
 
