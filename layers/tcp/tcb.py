@@ -73,7 +73,7 @@ class Tcb(Endpoint):
     """The transmission control block. Sequence numbers are modulo 2**32, windows are unscaled (REC-1)."""
 
     __slots__ = (
-        "ack_bytes", "ack_now", "acks_due", "backlog_full", "cc", "challenge_at", "challenge_count", "config",
+        "ack_bytes", "ack_now", "acks_due", "cc", "challenge_at", "challenge_count", "config",
         "core", "cwnd_limited", "delack_at", "dirty", "dup_room", "dupacks", "error", "fin_at_seq",
         "fin_queued", "fin_received", "fin_sent", "first_rtx_at", "heap_at", "heard_at", "held", "in_recovery",
         "inflation", "irs", "iss", "keepalive_at", "keepalive_sent", "last_ack_sent", "last_acked",
@@ -103,7 +103,6 @@ class Tcb(Endpoint):
         self.state = CLOSED
         self.passive = False  # MUST-11: how it was opened
         self.listener: Listener | None = None  # until it is accepted
-        self.backlog_full = False
         self.held = True  # an application has it, or will
         self.error = 0
         self.soft_error = 0
