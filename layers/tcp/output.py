@@ -156,6 +156,7 @@ def _emit_again(c: Tcb, offset: int, n: int) -> None:
     c.rtx_nxt = (seq + n + (flags & FIN)) & MASK
     if seq_gt(c.rtx_nxt, c.snd_nxt):
         c.snd_nxt = c.rtx_nxt
+    c.last_data_at = now
     c.rtt_seq = None  # MUST-18, Karn: what was sent twice is not timed
     if c.ts_ok:
         c.rtx_ts = c.ts_now()

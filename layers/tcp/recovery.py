@@ -117,7 +117,9 @@ def on_timeout(c: Tcb, now: int) -> None:
     """6298/5.4-5.6, RFC 5681 section 3.1, RFC 6582 section 3.2 step 4."""
     # 6675/5.1 and 5681/3.1-c: ssthresh falls once for a loss, not again while it is being mended
     first = c.retransmits == 0 and not (c.rto_recovery and seq_gt(c.recover, c.snd_una))
-    c.cc.on_rto(c.flight, now, first)
+    # in fast recovery, duplicates have let far more into flight than the window that the loss has set
+    flight = min(c.flight, c.cc.ssthresh) if c.in_recovery else c.flight
+    c.cc.on_rto(flight, now, first)
     c.rtt.back_off()
     c.in_recovery = False
     c.rto_recovery = True

@@ -302,7 +302,8 @@ class Connection(Tcb):
 
     def _switch_congestion(self) -> None:
         fresh = make(self.options.congestion)
-        fresh.start(self.snd_mss, self.cc.cwnd)
+        fresh.start(self.snd_mss, self.cc.initial_window)
+        fresh.cwnd = self.cc.cwnd
         fresh.ssthresh = self.cc.ssthresh
         self.cc = fresh
 

@@ -106,6 +106,30 @@ def test_idle_connection_starts_again_with_the_restart_window() -> None:
     assert len(wire.take()) == 10
 
 
+def test_write_soon_after_a_recovery_is_no_restart() -> None:
+    """5681/4.1 speaks of a sender that was idle; one that was sending again was not."""
+    wire, c = sending(10)
+    wire.after(ms=c.rtt.rto / 1e6)  # everything was lost: sent again, by slow start
+    while c.flight:
+        wire.after(ms=10)
+        wire.send(c, "A", ack=(c.rtx_nxt - c.iss) & 0xFFFFFFFF)
+    cwnd = c.cc.cwnd
+    wire.after(ms=250)
+    c.cc.initial_window = MSS
+    c.write(b"x")
+    assert c.cc.cwnd == cwnd
+
+
+def test_congestion_control_changed_keeps_the_windows() -> None:
+    wire, c = sending(10, more=10)
+    while c.flight:
+        wire.send(c, "A")
+    cwnd, initial = c.cc.cwnd, c.cc.initial_window
+    c.options.congestion = "cubic"
+    c.options_changed()
+    assert (c.cc.name, c.cc.cwnd, c.cc.initial_window) == ("cubic", cwnd, initial)
+
+
 def test_congestion_control_is_chosen_by_name() -> None:
     """MAY-18."""
     assert "reno" in names()
@@ -183,6 +207,16 @@ def test_timeout_in_recovery_goes_back_and_resends_by_slow_start() -> None:
     wire.expect(f"A seq={at(1)} len=1460", f"A seq={at(2)} len=1460")
     wire.send(c, "A", ack=at(10))
     assert wire.deadline_ms() is None
+
+
+def test_timeout_in_recovery_does_not_raise_ssthresh() -> None:
+    """5681/3.1-c: what duplicates let into flight is not what the path carries."""
+    wire, c = sending(10, more=40)
+    duplicates(wire, c, 9)
+    threshold = c.cc.ssthresh
+    assert c.flight // 2 > threshold
+    wire.after(ms=c.rtt.rto / 1e6)
+    assert c.cc.ssthresh <= threshold
 
 
 def test_timeout_lowers_ssthresh_once_for_one_segment() -> None:
