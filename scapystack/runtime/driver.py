@@ -357,6 +357,11 @@ class Driver:
         """
         return self._entered
 
+    @property
+    def inside(self) -> bool:
+        """Whether the calling thread is inside, and so must not wait for one that may want to be."""
+        return bool(self.lock._is_owned())  # type: ignore[attr-defined]  # what threading.Condition asks, too
+
     def _acquire(self) -> None:
         held = self._interrupt.hold()
         try:

@@ -30,12 +30,15 @@ class StackThread:
             self._thread.start()
 
     def stop(self) -> None:
-        """End the loop and wait for it; the driver and its links stay open, and may be started again."""
+        """End the loop and wait for it; the driver and its links stay open, and may be started again.
+
+        Called from inside the driver (`on_ready`, `entered()`), it does not wait: the loop ends behind that.
+        """
         thread = self._thread
         if thread is None or not thread.is_alive():
             return
         self.driver.stop()
-        if threading.current_thread() is not thread:
+        if threading.current_thread() is not thread and not self.driver.inside:
             thread.join()
             self._thread = None
 

@@ -80,3 +80,22 @@ def test_sigterm_ends_a_program_the_way_an_exception_does():
     out, _ = child.communicate(timeout=20)
     assert out == "finally\ntidy\n"
     assert child.returncode == 128 + signal.SIGTERM
+
+
+def test_thread_stopped_by_one_that_is_inside_the_driver_does_not_hang():
+    driver = Driver(NetStack())
+    thread = StackThread(driver)
+    thread.start()
+    inner = thread._thread
+
+    def stop():
+        with driver.entered():
+            thread.stop()
+            driver.close()
+
+    stopping = threading.Thread(target=stop, daemon=True)
+    stopping.start()
+    stopping.join(10)
+    assert not stopping.is_alive()
+    inner.join(10)
+    assert not inner.is_alive()
