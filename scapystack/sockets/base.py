@@ -13,8 +13,10 @@ import socket
 import sys
 import warnings
 from _thread import LockType
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from errno import EAGAIN, EBADF, ENOTCONN, EOPNOTSUPP
+from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast
 
 from scapystack.base.addr import ANY4
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Socket:
+class Socket(ABC):
     """A socket of our stack with the face of `socket.socket`.
 
     Calls raise the standard exceptions with their errno: BlockingIOError, ConnectionRefusedError,
@@ -93,11 +95,13 @@ class Socket:
     # -- blocking ----------------------------------------------------------------------------------
 
     def settimeout(self, value: float | None) -> None:
-        """How long a call may wait, in seconds; None for ever, 0 not at all. Raises ValueError."""
+        """How long a call may wait, in seconds; None for ever, 0 not at all. Raises ValueError, OverflowError."""
         if value is not None:
             value = float(value)
             if not value >= 0.0:
                 raise ValueError("Timeout value out of range")
+            if value > TIMEOUT_MAX:
+                raise OverflowError("timestamp out of range for platform time_t")
         self._timeout = value
 
     def gettimeout(self) -> float | None:
@@ -226,9 +230,9 @@ class Socket:
         socket_options.write(self, level, optname, value)
         self._channel.on_ready()  # a larger buffer may be what somebody waits for
 
+    @abstractmethod
     def _take_error(self) -> int:
         """The pending errno, and none from now on (SO_ERROR)."""
-        raise NotImplementedError
 
     # -- what a kind may lack ----------------------------------------------------------------------
 
@@ -245,13 +249,13 @@ class Socket:
         """The next connection; see `stream`. Raises OSError (EOPNOTSUPP) for the other kinds."""
         self._unsupported()
 
+    @abstractmethod
     def bind(self, address: object) -> None:
         """Take a local address `(host, port)`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def connect(self, address: object) -> None:
         """Name the peer; a stream socket does the handshake."""
-        raise NotImplementedError
 
     def connect_ex(self, address: object) -> int:
         """`connect` that returns the errno (0 for success) instead of raising it."""
@@ -265,16 +269,16 @@ class Socket:
             return e.errno
         return 0
 
+    @abstractmethod
     def send(self, data: Buffer, flags: int = 0) -> int:
         """Send, and say how many octets were taken."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sendall(self, data: Buffer, flags: int = 0) -> None:
         """Send everything; the time-out is for the whole."""
-        raise NotImplementedError
 
-    def _send_to(self, data: Buffer, flags: int, address: object) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def _send_to(self, data: Buffer, flags: int, address: object) -> int: ...
 
     def sendto(self, data: Buffer, *args: Any) -> int:
         """`sendto(data, address)` or `sendto(data, flags, address)`."""
@@ -291,25 +295,25 @@ class Socket:
         data = b"".join(buffers)
         return self.send(data, flags) if address is None else self._send_to(data, flags, address)
 
+    @abstractmethod
     def recvfrom(self, bufsize: int, flags: int = 0) -> tuple[bytes, Any]:
         """Receive, and say from where (None on a stream)."""
-        raise NotImplementedError
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
         """Receive at most `bufsize` octets; `b""` at the end of a stream."""
         return self.recvfrom(bufsize, flags)[0]
 
+    @abstractmethod
     def recvfrom_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """As `recvfrom`, into a buffer."""
-        raise NotImplementedError
 
     def recv_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> int:
         """As `recv`, into a buffer: at most `nbytes` (0: as many as it holds)."""
         return self.recvfrom_into(buffer, nbytes, flags)[0]
 
+    @abstractmethod
     def shutdown(self, how: int) -> None:
         """End one direction or both (SHUT_RD, SHUT_WR, SHUT_RDWR)."""
-        raise NotImplementedError
 
     # -- files and the end -------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ the stack's own bounded queue. What was peeked at is held here until it is read.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from errno import EADDRNOTAVAIL, EDESTADDRREQ, EINVAL, ENOPROTOOPT, ENOTCONN
 from functools import partial
@@ -51,9 +52,9 @@ class _MessageSocket(Socket):
 
     # -- the endpoint ------------------------------------------------------------------------------
 
+    @abstractmethod
     def _open(self) -> Any:
         """The endpoint, made now if there is none yet."""
-        raise NotImplementedError
 
     def _attach(self, endpoint: Any) -> Any:
         for name in ("broadcast", "ttl", "tos", "rcvbuf"):
@@ -61,12 +62,12 @@ class _MessageSocket(Socket):
         self._channel.attach(endpoint, readable, always)
         return endpoint
 
+    @abstractmethod
     def _next(self) -> Received | None:
         """The next message: octets, source, port (0 where there are no ports)."""
-        raise NotImplementedError
 
-    def _put(self, data: Buffer, to: tuple[Address, int] | None) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def _put(self, data: Buffer, to: tuple[Address, int] | None) -> int: ...
 
     # -- sending -----------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ to what came or may go, whatever the number of connections.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from scapystack.base.addr import ANY4
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from scapystack.runtime.driver import Driver
 
 
-class Session:
+class Session(ABC):
     """One connection of a service. Subclasses say in `serve` what to do when it is ready.
 
     `serve` runs under the driver's lock, must not block, and may be called for nothing.
@@ -42,9 +43,9 @@ class Session:
         else:
             self.finish()  # reset, or timed out
 
+    @abstractmethod
     def serve(self) -> None:
         """The connection has something to read, room to write, or reached its end."""
-        raise NotImplementedError
 
     def finish(self) -> None:
         """Let go of the connection: FIN behind what is queued."""

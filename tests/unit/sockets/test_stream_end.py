@@ -200,3 +200,11 @@ def test_time_wait_follows_an_active_close(still):
     assert states == [st.TIME_WAIT]
     still.pass_time(61)
     assert not still.net.tcp.connections
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), 1e300])
+def test_settimeout_longer_than_any_clock_is_refused_at_once(still, seconds):
+    with still.tcp() as sock:
+        with pytest.raises(OverflowError, match="out of range"):
+            sock.settimeout(seconds)
+        assert sock.gettimeout() is None
