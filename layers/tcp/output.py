@@ -223,11 +223,11 @@ def send_syn(c: Tcb) -> None:
     window = min(c.options.rcvbuf, 0xFFFF)  # never scaled in a SYN
     c.ack_now = False
     now = c.core.now
+    first = c.snd_nxt == c.iss
     c.snd_nxt = (c.iss + 1) & MASK
     c.rtx_nxt = c.rtx_end = c.snd_nxt
-    if c.rtt_seq is None and not c.syn_retransmitted:
-        c.rtt_seq = c.snd_nxt
-        c.rtt_at = now
+    c.rtt_seq = c.snd_nxt if first else None  # MUST-18, Karn: a SYN that was sent twice is not timed
+    c.rtt_at = now
     transmit(c, c.iss, SYN | ACK if answer else SYN, window, options)
     if c.rtx_at == NEVER:
         c.rtx_at = now + c.patience(c.rtt.rto, c.heard_at)

@@ -130,6 +130,8 @@ class StackConfig:
             raise ConfigError(f"no setting named {name!r}; one of: {', '.join(self.names())}")
         value = _parse(name, text, type(getattr(group, field_name)))
         least, most = _RANGES.get(name, (value, value))
+        if not value and name in _INTERVALS:
+            raise ConfigError(f"{name} is a time, and must not be 0")
         if not least <= value <= most:
             raise ConfigError(f"{name} is a number from {least} to {most}, not {text}")
         setattr(group, field_name, value)
@@ -144,6 +146,11 @@ _RANGES: dict[str, tuple[int, int]] = {
     "tcp.ephemeral_high": _PORTS,
 }
 """What fits a header's field; other numbers are bounded by nothing but sense."""
+_INTERVALS = {
+    "arp.retry_ms", "arp.probe_interval_ms", "arp.announce_interval_ms", "tcp.min_rto_ms", "tcp.initial_rto_ms",
+    "tcp.max_rto_ms", "tcp.keepalive_idle_ms", "tcp.keepalive_interval_ms",
+}  # fmt: skip
+"""What is waited again and again: with 0 it would never end."""
 
 
 def _parse(name: str, text: str, kind: type) -> Any:

@@ -26,6 +26,20 @@ def test_accept_is_first_in_first_out() -> None:
     assert listener.accept() is None
 
 
+def test_syn_ack_that_was_asked_for_twice_is_not_timed() -> None:
+    """MUST-18: which of the two the ACK answers, nobody knows."""
+    wire = TcpWire()
+    wire.listen()
+    wire.syn()
+    wire.after(ms=400)
+    wire.syn()
+    wire.expect("SA", "SA")
+    c = wire.connection()
+    wire.send(c, "A")
+    assert c.state == ESTABLISHED
+    assert c.rtt.srtt == 0
+
+
 def test_accept_queue_full_drops_syns_until_there_is_room() -> None:
     """4987: `backlog` bounds it; the peer tries again."""
     wire = TcpWire()

@@ -59,6 +59,7 @@ def test_unknown_name_is_a_clear_error_that_lists_the_known(name):
         ("ip.ttl", "0", "from 1 to 255"),
         ("ip.ttl", "256", "from 1 to 255"),
         ("tcp.ephemeral_high", "65536", "from 1 to 65535"),
+        ("arp.retry_ms", "0", "must not be 0"),
     ],
 )
 def test_unusable_value_is_a_clear_error(name, text, why):
