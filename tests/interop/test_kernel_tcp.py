@@ -266,4 +266,6 @@ def test_orderly_end_leaves_nothing_on_the_kernel(lan, accepted):
 
 
 def kernel_has(lan, port):
-    return f":{port:04X} " in lan.ns.run("cat", "/proc/net/tcp").decode()
+    """Whether a kernel socket has this local port (a remote one may be the same number)."""
+    rows = lan.ns.run("cat", "/proc/net/tcp").decode().splitlines()[1:]
+    return any(row.split()[1].endswith(f":{port:04X}") for row in rows)
