@@ -17,7 +17,7 @@ demo: $(RUN) ## the stack beside a real Linux kernel (as root), or beside itself
 	@$(BIN)/python -m scapystack demo
 
 test: $(DEV) ## all tests; those on a real TAP need root, and skip with a reason without it
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 lint: $(DEV) ## ruff, mypy --strict, import contracts
 	@$(BIN)/python -m ruff check .
