@@ -63,6 +63,20 @@ def test_timer_set_by_another_thread_is_not_slept_over(lan):
     assert 30 * MILLISECOND <= times[0] - started < 500 * MILLISECOND
 
 
+def test_short_sleep_ends_in_the_same_millisecond(lan):
+    """Epoll alone would round 300 us up to a millisecond, and end every sleep 700 us late."""
+    late = []
+    for _ in range(20):
+        times = []
+        with lan.stack.driver.entered() as net:
+            owner = Timer(net.core, 300_000, times)
+            net.core.timers.arm(owner, owner.at)
+            due = owner.at
+        wait_for(lambda times=times: times)
+        late.append(times[0] - due)
+    assert 0 <= min(late) < 400_000
+
+
 class Timer:
     """An owner of one deadline, as the timer heap wants it."""
 
