@@ -3,6 +3,11 @@
 A leaf: it knows octets, times and nothing of segments' fate. Loss detection, retransmission and the
 counting of octets in flight belong to `recovery` and `ack`; they tell it what happened and read
 `cwnd`. All windows are in octets, times and spans in nanoseconds.
+
+Two kinds of algorithm fit in. One that is told of losses (`reno`, `cubic`) sets a window by `on_ack`,
+`on_loss` and `on_rto`, and leaves it to recovery how a window becomes a smaller one. One that has a model
+of the path (`bbr`) sets `wants_rate`, takes a `RateSample` with every ACK, names a `pacing_rate`, and with
+`own_recovery` its window holds in recovery as it does outside.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from scapystack.base.types import Nanoseconds
+from scapystack.layers.tcp.rate import RateSample
 
 INFINITE_SSTHRESH = 0x7FFFFFFF
 """RFC 5681 section 3.1: arbitrarily high at the start; more than any window (2**30) can be."""
@@ -30,6 +36,10 @@ class CongestionControl(ABC):
     __slots__ = ("cwnd", "initial_window", "mss", "ssthresh", "wants_rtt")
 
     name: str
+    wants_rate = False
+    """Whether `on_rate` is to be called."""
+    own_recovery = False
+    """Whether `cwnd` holds in recovery too, without PRR (RFC 6937)."""
 
     def __init__(self) -> None:
         self.mss = 536
@@ -76,6 +86,12 @@ class CongestionControl(ABC):
 
     def on_rtt(self, rtt: int, now: Nanoseconds) -> None:  # noqa: B027 - most need no samples
         """The ACK that is being taken measured a round trip of `rtt`; only while `wants_rtt`, before `on_ack`."""
+
+    def on_rate(self, sample: RateSample, now: Nanoseconds) -> None:  # noqa: B027 - most have no model
+        """What the ACK says of the path; with every ACK while `wants_rate`, in recovery too, after `on_ack`.
+
+        The sample is the caller's and changes with the next ACK.
+        """
 
     def on_spurious(self, now: Nanoseconds) -> None:  # noqa: B027 - see below
         """Nothing was lost at the last `on_loss` or `on_rto`: the window may return to what it was.
