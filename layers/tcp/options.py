@@ -1,4 +1,4 @@
-"""TCP options, between octets and the fields of a `Segment` (RFC 9293 section 3.2, 7323, 2018).
+"""TCP options, between octets and the fields of a `Segment` (RFC 9293 section 3.2, 7323, 2018, 7413).
 
 Parsing never raises and never refuses a segment: what cannot be understood is left out. Of an
 option that stands twice the last one counts, as in Linux. Read `scapystack.base.segment` first.
@@ -19,6 +19,7 @@ WSCALE = 3
 SACK_PERMITTED = 4
 SACK = 5
 TIMESTAMPS = 8
+FASTOPEN = 34
 
 MAX_LENGTH = 40
 MAX_WSCALE = 14
@@ -84,14 +85,24 @@ def _option(kind: int, data: Buffer, at: int, length: int, seg: Segment) -> None
     elif kind == WSCALE:
         if length == 3:
             seg.wscale = min(data[at + 2], MAX_WSCALE)  # RFC 7323 section 2.3
-    elif kind == SACK_PERMITTED and length == 2:
-        seg.sack_permitted = True
+    elif kind == SACK_PERMITTED:
+        if length == 2:
+            seg.sack_permitted = True
+    elif kind == FASTOPEN and (length == 2 or 6 <= length <= 18) and not length & 1:
+        seg.fastopen = bytes(data[at + 2 : at + length])  # RFC 7413 section 4.1.1: other lengths are ignored
 
 
-def encode_syn(mss: int, wscale: int | None, sack_permitted: bool, timestamps: tuple[int, int] | None) -> bytes:
+def encode_syn(
+    mss: int,
+    wscale: int | None,
+    sack_permitted: bool,
+    timestamps: tuple[int, int] | None,
+    fastopen: bytes | None = None,
+) -> bytes:
     """The options of a SYN or SYN-ACK, in Linux's order, padded to whole words with NOP (so MUST-69 is met).
 
-    `timestamps` is TSval and TSecr; `wscale` None leaves the option out.
+    `timestamps` is TSval and TSecr; None leaves that option, `wscale` or `fastopen` out. `fastopen` is a
+    cookie, or empty to ask for one; with all the others beside it 16 octets of cookie just fit.
     """
     parts = [bytes((MSS, 4, mss >> 8, mss & 0xFF))]
     if timestamps is not None:
@@ -101,6 +112,8 @@ def encode_syn(mss: int, wscale: int | None, sack_permitted: bool, timestamps: t
         parts.append(b"\x01\x01\x04\x02")
     if wscale is not None:
         parts.append(bytes((NOP, WSCALE, 3, wscale)))
+    if fastopen is not None:
+        parts.append(bytes((FASTOPEN, 2 + len(fastopen))) + fastopen + b"\x01" * (-(2 + len(fastopen)) % 4))
     return b"".join(parts)
 
 

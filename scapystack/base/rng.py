@@ -55,3 +55,8 @@ class Rng:
 def keyed_hash32(key: bytes, *parts: bytes) -> int:
     """A keyed pseudo-random function to 32 bits, for RFC 6528 and RFC 6056."""
     return int.from_bytes(blake2b(b"".join(parts), key=key, digest_size=4).digest(), "big")
+
+
+def keyed_hash(key: bytes, size: int, *parts: bytes) -> bytes:
+    """The same to `size` octets (at most 64): a message authentication code of `parts`, joined."""
+    return blake2b(b"".join(parts), key=key, digest_size=size).digest()

@@ -24,12 +24,13 @@ class Segment:
     """One TCP segment, as received.
 
     `wnd` is the field as it stands, unscaled. Options that were absent are None (`mss`, `wscale`,
-    `tsval`, `tsecr`), False (`sack_permitted`) or empty (`sack`: pairs of left and right edge).
-    `tos` is the IP header's (its low two bits are ECN).
+    `tsval`, `tsecr`, `fastopen`), False (`sack_permitted`) or empty (`sack`: pairs of left and right
+    edge). `fastopen` is a cookie; an empty one asks for a cookie. `tos` is the IP header's (its low two
+    bits are ECN).
     """
 
     __slots__ = (
-        "ack", "dport", "dst", "flags", "gso_size", "mss", "payload", "sack", "sack_permitted", "seq",
+        "ack", "dport", "dst", "fastopen", "flags", "gso_size", "mss", "payload", "sack", "sack_permitted", "seq",
         "sport", "src", "tos", "tsecr", "tsval", "up", "wnd", "wscale",
     )  # fmt: skip
 
@@ -66,6 +67,7 @@ class Segment:
         self.sack: tuple[tuple[int, int], ...] = ()
         self.tsval: int | None = None
         self.tsecr: int | None = None
+        self.fastopen: bytes | None = None
 
     @property
     def length(self) -> int:

@@ -207,3 +207,34 @@ def test_any_octets_never_raise_and_stay_in_range(data, flags):
     assert seg.wscale is None or 0 <= seg.wscale <= 14
     assert (seg.tsval is None) == (seg.tsecr is None)
     assert len(seg.sack) <= 4
+
+
+# -- Fast Open (RFC 7413) --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 4, 6, 8, 14, 16])
+def test_fast_open_cookie_is_read_as_it_was_written(size):
+    cookie = bytes(range(size))
+    data = encode_syn(1460, 7, True, (1, 2), cookie)
+    assert len(data) <= 40
+    assert len(data) % 4 == 0
+    seg = parsed(data, SYN)
+    assert seg.fastopen == cookie
+    assert fields(seg) == (1460, 7, True, (), 1, 2)
+
+
+def test_fast_open_option_is_read_and_written_as_scapy_does():
+    theirs = TCP(flags="S", options=[("MSS", 1460), ("TFO", (0x01020304, 0x05060708)), ("NOP", None), ("NOP", None)])
+    assert bytes(theirs)[20:] == encode_syn(1460, None, False, None, bytes(range(1, 9)))
+
+
+@pytest.mark.parametrize("length", [3, 4, 5, 7, 17, 19, 20])
+def test_fast_open_option_of_a_wrong_length_is_ignored(length):
+    """RFC 7413 section 4.1.1."""
+    seg = parsed(bytes((34, length)) + bytes(length - 2) + b"\x02\x04\x05\xb4", SYN)
+    assert (seg.fastopen, seg.mss) == (None, 1460)
+
+
+def test_fast_open_option_outside_a_syn_is_ignored():
+    """RFC 7413 section 4.1.1."""
+    assert parsed(b"\x22\x0a12345678").fastopen is None
