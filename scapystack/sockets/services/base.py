@@ -3,7 +3,8 @@
 No thread and no socket stands behind a service. An endpoint's `on_ready` is a method of a small
 object here, which reads and writes the Connection itself: the driver calls it after a burst of
 frames, under its lock, and sends in the same round what it wrote. Each call does work in proportion
-to what came or may go, whatever the number of connections.
+to what came or may go, whatever the number of connections. None sends urgent data (SHLD-13) or
+changes the DS field of a connection (SHLD-23).
 """
 
 from __future__ import annotations

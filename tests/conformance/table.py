@@ -1,0 +1,138 @@
+"""The table of conformance: requirements, the code that names them, the tests that name them, reasons.
+
+Read `scan.py` first. `Table.load()` draws it from the sources, `render` writes it as a document, `holes` says
+what is missing or wrong; all of it is what the tests of this directory look at.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.conformance.scan import ROOT, Citation, Finder, Place, citations, files
+
+LISTS = OURSELVES = Path(__file__).parent
+DOCUMENT = ROOT / "docs" / "conformance.md"
+
+HEAD = """\
+# Conformance
+
+Written by `python -m tests.conformance` from the sources: do not edit. A requirement is *met* where a comment or
+docstring of the code names its id, and *shown* by the tests that name it. What has neither says why, in
+`tests/conformance/reasons.tsv`. The ids are those of `tests/conformance/requirements.tsv`; a number of RFC 9293
+is cited without the RFC's own.
+"""
+
+
+def read_code() -> Iterator[Citation]:
+    """Every comment and docstring of the program."""
+    return (each for path in files("layers", "scapystack") for each in citations(path))
+
+
+def read_tests() -> Iterator[Citation]:
+    """Every comment and docstring of the tests, but for those here: what speaks of citations makes none."""
+    return (each for path in files("tests") if not path.is_relative_to(OURSELVES) for each in citations(path))
+
+
+@dataclass
+class Requirement:
+    """A line of the list of requirements, and what the sources say to it."""
+
+    id: str
+    section: str
+    text: str
+    code: set[Place] = field(default_factory=set)
+    tests: set[Place] = field(default_factory=set)
+    reason: str = ""
+
+    @property
+    def kind(self) -> str:
+        """`MUST`, `SHLD`, `MAY` or `REC` of RFC 9293; else empty."""
+        return self.id.removeprefix("9293/").split("-")[0] if self.id.startswith("9293/") else ""
+
+    @property
+    def family(self) -> str:
+        """What it is listed under: the kinds of RFC 9293 by themselves, others by their RFC."""
+        return f"RFC 9293 {self.kind}" if self.kind else "RFC " + self.id.split("/")[0].split("-")[0]
+
+
+@dataclass
+class Table:
+    """Every requirement, and every citation of an id that is none."""
+
+    requirements: dict[str, Requirement]
+    unknown: list[tuple[Place, str]]
+    reasons: dict[str, str]
+
+    @classmethod
+    def load(cls, code: Iterable[Citation] | None = None, tests: Iterable[Citation] | None = None) -> Table:
+        """Draw the table from the sources as they are, or from what was read of them before."""
+        rows = [line.split("\t") for line in (LISTS / "requirements.tsv").read_text().splitlines()[1:]]
+        requirements = {id_: Requirement(id_, section, text) for id_, section, text in rows}
+        reasons = dict(line.split("\t", 1) for line in (LISTS / "reasons.tsv").read_text().splitlines()[1:])
+        table = cls(requirements, [], reasons)
+        finder = Finder(requirements)
+        for place, text in read_code() if code is None else code:
+            for id_ in table._cited(finder, place, text):
+                requirements[id_].code.add(place)
+        for place, text in read_tests() if tests is None else tests:
+            for id_ in table._cited(finder, place, text):
+                if place.is_test:
+                    requirements[id_].tests.add(place)
+        for id_, reason in reasons.items():
+            if id_ in requirements:
+                requirements[id_].reason = reason
+        return table
+
+    def _cited(self, finder: Finder, place: Place, text: str) -> set[str]:
+        self.unknown += [(place, wrong) for wrong in sorted(finder.unknown(text))]
+        return finder.ids(text)
+
+    def holes(self) -> Iterator[str]:
+        """What keeps the table from being whole, a line each; nothing when all is well."""
+        for r in self.requirements.values():
+            if not r.reason and not r.tests:
+                yield f"{r.id}: no test names it and no reason says why ({r.text})"
+            if not r.reason and not r.code:
+                yield f"{r.id}: no code names it and no reason says why ({r.text})"
+            if r.reason and r.tests and r.code:
+                yield f"{r.id}: code and tests name it, and reasons.tsv says that it is not met"
+        for id_ in self.reasons:
+            if id_ not in self.requirements:
+                yield f"{id_}: reasons.tsv gives a reason for an id that is not in the list"
+        for place, wrong in self.unknown:
+            yield f"{wrong}: cited by {place.file}:{place.name or '(top)'}, and not in the list"
+
+    def render(self) -> str:
+        """The document."""
+        families: dict[str, list[Requirement]] = defaultdict(list)
+        for r in self.requirements.values():
+            families[r.family].append(r)
+        parts = [HEAD, "| | requirements | shown by tests | with a reason instead |", "|---|---|---|---|"]
+        for name, members in families.items():
+            shown = sum(1 for r in members if r.tests and not r.reason)
+            parts.append(f"| {name} | {len(members)} | {shown} | {sum(1 for r in members if r.reason) or ''} |")
+        for name, members in families.items():
+            parts.append(f"\n## {name}\n")
+            parts += [line for r in members for line in _entry(r)]
+        return "\n".join(parts) + "\n"
+
+
+def _entry(r: Requirement) -> Iterator[str]:
+    where = f" ({r.section})" if r.section != "-" else ""
+    yield f"- **{r.id.removeprefix('9293/')}**{where} {r.text}"
+    if r.reason:
+        yield f"  - not met: {r.reason}"
+    if r.code:
+        yield f"  - met: {_places(r.code)}"
+    if r.tests:
+        yield f"  - shown: {_places(r.tests)}"
+
+
+def _places(places: set[Place]) -> str:
+    by_file: dict[str, list[str]] = defaultdict(list)
+    for place in sorted(places):
+        by_file[place.file] += [place.name] if place.name else []
+    return "; ".join(f"`{file}`" + "".join(f" `{name}`" for name in names) for file, names in by_file.items())
