@@ -126,9 +126,13 @@ class Impairment:
     A frame of a rule that applies (the first one) suffers nothing else but the delay and the rate. A
     reordered frame is held back until `reorder_by` later ones have passed it, or for 20 ms. `rate` is
     in octets a second; a frame that would wait for the line longer than `queue_ms` is lost.
+
+    With `burst` losses come in runs of that mean length (1 or more), the share of lost frames being
+    `loss` still: Gilbert's model, two states of which one loses everything. 0: each frame by itself.
     """
 
     loss: float = 0.0
+    burst: float = 0.0
     duplicate: float = 0.0
     reorder: float = 0.0
     reorder_by: int = 3
@@ -147,6 +151,8 @@ class Impairment:
                 raise ConfigError(f"{name} is a chance from 0 to 1, not {getattr(self, name)}")
         if min(self.delay_ms, self.jitter_ms, self.rate, self.queue_ms) < 0 or self.reorder_by < 1:
             raise ConfigError("delay, jitter, rate and queue cannot be negative; reorder_by is 1 or more")
+        if self.burst and not (self.burst >= 1 and self.loss * (1 + self.burst) <= self.burst):
+            raise ConfigError(f"a loss of {self.loss} cannot come in runs of {self.burst} frames on average")
 
     def rule(self, action: Action, predicate: Predicate, *, skip: int = 0, count: int | None = None) -> Rule:
         """Add a rule; the first that applies to a frame acts."""
@@ -161,7 +167,7 @@ _REORDER_NS = 20 * MILLISECOND
 class _Way:
     """One direction: frames in by `accept`, out by `take` once they are due, in order of their time."""
 
-    __slots__ = ("_count", "_held", "_line_free_at", "_rng", "_waiting", "impairment")
+    __slots__ = ("_count", "_held", "_in_burst", "_line_free_at", "_rng", "_waiting", "impairment")
 
     def __init__(self, impairment: Impairment, rng: Rng) -> None:
         self.impairment = impairment
@@ -169,6 +175,7 @@ class _Way:
         self._waiting: list[tuple[Nanoseconds, int, Frame]] = []
         self._held: list[tuple[int, Nanoseconds, Frame]] = []  # frames still to pass it, deadline, frame
         self._line_free_at: Nanoseconds = 0
+        self._in_burst = False
         self._count = 0
 
     def accept(self, frame: Frame, now: Nanoseconds) -> None:
@@ -184,13 +191,24 @@ class _Way:
         for rule in impairment.rules:
             if rule.applies(frame):
                 return rule.action(frame, rng)
-        if impairment.loss and rng.chance(impairment.loss):
+        if impairment.loss and self._is_lost(impairment):
             return []
         if impairment.corrupt and rng.chance(impairment.corrupt):
             return corrupt(frame, rng)
         if impairment.duplicate and rng.chance(impairment.duplicate):
             return duplicate(frame, rng)
         return [(frame, 0)]
+
+    def _is_lost(self, impairment: Impairment) -> bool:
+        """Draw: by itself, or one step of Gilbert's chain, whose stationary share of the bad state is `loss`."""
+        loss, burst = impairment.loss, impairment.burst
+        if not burst:
+            return self._rng.chance(loss)
+        if self._in_burst:
+            self._in_burst = not self._rng.chance(1 / burst)
+        else:
+            self._in_burst = loss >= 1 or self._rng.chance(loss / (burst * (1 - loss)))
+        return self._in_burst
 
     def _line_up(self, frame: Frame, now: Nanoseconds, wait: Nanoseconds) -> None:
         """Through the bottleneck, then along the delay."""

@@ -62,6 +62,27 @@ def test_loss_is_about_as_asked_and_counted():
     assert got == sorted(got)
 
 
+def runs_lost(got, count):
+    """The lengths of the runs of frames that did not arrive."""
+    present = set(got)
+    words = "".join("." if n in present else "x" for n in range(count)).split(".")
+    return [len(word) for word in words if word]
+
+
+@pytest.mark.parametrize(("loss", "burst"), [(0.05, 4.0), (0.3, 10.0), (0.2, 1.0)])
+def test_loss_in_bursts_has_the_share_and_the_mean_length_asked_for(loss, burst):
+    got = through(Impairment(loss=loss, burst=burst), count=30_000)
+    lengths = runs_lost(got, 30_000)
+    assert sum(lengths) == 30_000 - len(got)
+    assert 0.85 * loss < sum(lengths) / 30_000 < 1.15 * loss
+    assert 0.85 * burst < sum(lengths) / len(lengths) < 1.15 * burst
+
+
+def test_loss_without_bursts_is_of_single_frames_mostly():
+    lengths = runs_lost(through(Impairment(loss=0.1), count=10_000), 10_000)
+    assert 1.05 < sum(lengths) / len(lengths) < 1.17  # 1 / (1 - loss)
+
+
 def test_loss_of_all_and_of_none():
     assert through(Impairment(loss=1.0)) == []
     assert through(Impairment(loss=0.0)) == list(range(1000))
@@ -239,7 +260,17 @@ def test_tcp_predicate_looks_at_flags_and_port(predicate, expected):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"loss": 1.5}, {"corrupt": -0.1}, {"delay_ms": -1}, {"rate": -1}, {"reorder_by": 0}], ids=str
+    "settings",
+    [
+        {"loss": 1.5},
+        {"corrupt": -0.1},
+        {"delay_ms": -1},
+        {"rate": -1},
+        {"reorder_by": 0},
+        {"loss": 0.1, "burst": 0.5},
+        {"loss": 0.9, "burst": 2},
+    ],
+    ids=str,
 )
 def test_impairment_that_cannot_be_is_refused(settings):
     with pytest.raises(ConfigError):
