@@ -296,8 +296,8 @@ class Connection(Tcb):
         if self.state in SYNCHRONIZED:
             timers.start_keepalive(self)
             handshake.set_mss(self)
-            if self.cc.name != self.options.congestion:
-                self._switch_congestion()
+        if self.cc.name != self.options.congestion:
+            self._switch_congestion()
         self.mark_dirty()
 
     def _switch_congestion(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from scapystack.base.addr import ip
 from scapystack.base.datagram import CAST_BROADCAST, CAST_MULTICAST, Route
+from scapystack.layers.tcp.congestion import names
 from scapystack.layers.tcp.state import CLOSED, ESTABLISHED, FIN_WAIT_1, SYN_RECEIVED, SYN_SENT
 from scapystack.layers.tcp.tcb import Options
 from tests.harness.tcp import MASK, OURS, PEER, PEER_ISS, PEER_PORT, PORT, Peer, TcpWire
@@ -34,6 +35,19 @@ def test_connect_syn_ack_completes() -> None:
     wire.send_syn_ack(c)
     wire.expect("A seq=1 ack=1 len=0")
     assert c.connected
+
+
+@pytest.mark.parametrize("name", names())
+def test_connect_congestion_control_chosen_before_the_answer_is_the_connections(name: str) -> None:
+    """A socket that is connecting takes TCP_CONGESTION as one that is connected does."""
+    wire = TcpWire()
+    c = wire.connect()
+    c.options.congestion = name
+    c.options_changed()
+    wire.send_syn_ack(c)
+    assert c.connected
+    assert c.info().congestion == name
+    assert c.cc.cwnd == c.cc.initial_window == 10 * 1460
 
 
 def test_connect_syn_crosses_syn_opens_simultaneously() -> None:
