@@ -27,6 +27,7 @@ TTL_EXPIRED, REASSEMBLY_EXPIRED = range(2)
 
 ERRORS = frozenset((UNREACHABLE, SOURCE_QUENCH, REDIRECT, TIME_EXCEEDED, PARAMETER_PROBLEM))
 _QUERIES = frozenset((0, 8, 9, 10, 13, 14, 15, 16, 17, 18))
+_DONT_FRAGMENT = 2
 _MAX_ERROR = 576  # RFC 1812 section 4.3.2.3: quote as much as fits
 _PRECEDENCE = 0xC0  # RFC 1812 section 4.3.2.5: internetwork control
 _TOS_BITS = 0x1E
@@ -124,9 +125,12 @@ def read(codec: Codec, datagram: Datagram, kind: int, code: int) -> IcmpError | 
     header = (quoted[0] & 15) * 4
     if header < 20 or len(quoted) < header + 8:
         return "quote"
-    _, _, _, total, _, _, offset, _, proto, _, src, dst = codec.decode_ipv4(quoted, 0)
+    _, _, _, total, _, flags, offset, _, proto, _, src, dst = codec.decode_ipv4(quoted, 0)
     if offset:
         return "quote"
+    too_big = kind == UNREACHABLE and code == FRAGMENTATION_NEEDED
+    if too_big and not flags & _DONT_FRAGMENT:
+        return "fragmentable"  # 1191/6-8201/4: nobody can have found such a packet too big
     transport = bytes(quoted[header:])
     if proto == PROTO_ICMP and transport[0] in ERRORS:
         return "about_error"
@@ -134,7 +138,7 @@ def read(codec: Codec, datagram: Datagram, kind: int, code: int) -> IcmpError | 
     number = errno.EPROTO
     if kind == UNREACHABLE:
         number = _UNREACHABLE_ERRNO[code] if code < len(_UNREACHABLE_ERRNO) else errno.EHOSTUNREACH
-        if code == FRAGMENTATION_NEEDED:
+        if too_big:
             mtu = int.from_bytes(datagram.payload[6:8], "big") or next((p for p in _PLATEAUS if p < total), 68)
     elif kind == TIME_EXCEEDED:
         number = errno.EHOSTUNREACH

@@ -26,14 +26,14 @@ from scapystack.base.core import Core
 from scapystack.base.datagram import CAST_BROADCAST, CAST_MULTICAST, CAST_UNICAST, Neighbour, Route
 from scapystack.base.errors import ConfigError, os_error
 from scapystack.base.iface import Interface, InterfaceAddress
-from scapystack.base.types import SECOND, Address, Nanoseconds
+from scapystack.base.types import MILLISECOND, SECOND, Address, Nanoseconds
 from scapystack.layers.arp import FOREVER, Arp, ArpEntry
 from scapystack.layers.ethernet import Ethernet, multicast_mac
 from scapystack.layers.routing import CONNECTED, RouteEntry, RoutingTable
 
 MAX_PACKET = 65_535
 MIN_PMTU = 552  # as Linux's min_pmtu: below it we do not believe, and fragment instead
-_LIFETIME = 600 * SECOND  # RFC 1191 section 6.3: not before 10 minutes
+_REDIRECT_LIFETIME = 600 * SECOND
 _MAX_ROUTES = 4_096
 _MAX_LEARNED = 1_024
 
@@ -78,7 +78,7 @@ class Paths:
         self.heap_at: Nanoseconds | None = None
         self._cache: dict[Address | tuple[Address, Address], Route] = {}
         self._gateways: set[tuple[int, Address]] = set()  # those that routes in the cache were chosen for or against
-        self._pmtu: OrderedDict[Address, tuple[int, Nanoseconds]] = OrderedDict()
+        self._pmtu: OrderedDict[Address, tuple[int, Nanoseconds]] = OrderedDict()  # size, and when it was learned
         self._redirects: OrderedDict[Address, tuple[Address, Interface, Nanoseconds]] = OrderedDict()
 
     # -- addresses
@@ -264,13 +264,17 @@ class Paths:
     def _mtu(self, dst: Address, iface: Interface) -> int:
         mtu = min(iface.mtu, MAX_PACKET)
         learned = self._pmtu.get(dst)
-        return min(mtu, learned[0]) if learned is not None and learned[1] > self.core.now else mtu
+        return min(mtu, learned[0]) if learned is not None and self._forget_at(learned[1]) > self.core.now else mtu
+
+    def _forget_at(self, learned_at: Nanoseconds) -> Nanoseconds:
+        return learned_at + self.core.config.ip.pmtu_expire_ms * MILLISECOND
 
     def update_pmtu(self, dst: Address, mtu: int) -> None:
         """Note that packets to `dst` must not be larger than `mtu`; whoever calls has validated it.
 
-        It may only lower (1191/6-8201/4), never below 552 (then we fragment instead of believing, as Linux does),
-        and is forgotten after 10 minutes (RFC 1191 section 6.3).
+        It may only lower (1191/6-8201/4), never below 552 (then we fragment instead of believing, as Linux does).
+        When nobody has lowered it for `ip.pmtu_expire_ms`, the first hop's MTU is tried again (RFC 1191
+        section 6.3); if that is still too much, the next error starts the time anew.
         """
         mtu = max(mtu, MIN_PMTU)
         try:
@@ -280,14 +284,15 @@ class Paths:
         if mtu >= held:
             return
         self.core.counters["ip.pmtu.lowered"] += 1
-        _remember(self._pmtu, dst, (mtu, self.core.now + _LIFETIME))
-        self._learned()
+        _remember(self._pmtu, dst, (mtu, self.core.now))
+        self._learned(self._forget_at(self.core.now))
 
     def redirect(self, dst: Address, via: Address, iface: Interface) -> None:
         """Send packets for `dst` by another gateway from now on; whoever calls has validated it."""
         self.core.counters["ip.redirected"] += 1
-        _remember(self._redirects, dst, (via, iface, self.core.now + _LIFETIME))
-        self._learned()
+        end = self.core.now + _REDIRECT_LIFETIME
+        _remember(self._redirects, dst, (via, iface, end))
+        self._learned(end)
 
     def _redirected(self, dst: Address, iface: Interface) -> Address | None:
         learned = self._redirects.get(dst)
@@ -295,20 +300,20 @@ class Paths:
             return None
         return None if self._is_dead(iface, learned[0]) else learned[0]
 
-    def _learned(self) -> None:
+    def _learned(self, until: Nanoseconds) -> None:
         self.table.touch()
-        self.core.timers.arm(self, self.core.now + _LIFETIME)
+        self.core.timers.arm(self, until)
 
     def next_at(self) -> Nanoseconds | None:
         """When the oldest thing learned must be forgotten."""
-        ends = [next(iter(self._pmtu.values()))[1]] if self._pmtu else []
+        ends = [self._forget_at(next(iter(self._pmtu.values()))[1])] if self._pmtu else []
         if self._redirects:
             ends.append(next(iter(self._redirects.values()))[2])
         return min(ends, default=None)
 
     def expire(self, now: Nanoseconds) -> None:
-        """Forget what is 10 minutes old; every route is asked for again."""
-        while self._pmtu and next(iter(self._pmtu.values()))[1] <= now:
+        """Forget what is too old; every route is asked for again."""
+        while self._pmtu and self._forget_at(next(iter(self._pmtu.values()))[1]) <= now:
             self._pmtu.popitem(last=False)
         while self._redirects and next(iter(self._redirects.values()))[2] <= now:
             self._redirects.popitem(last=False)

@@ -337,9 +337,10 @@ class Udp:
             self.core.counters["udp.drop.icmp_error"] += 1
             return
         if error.mtu and not error.local:
-            self.ip.update_pmtu(error.dst, error.mtu)
-            if not endpoint.df:
+            if not endpoint.df:  # what it sends may be cut on the way, so that no router has a reason to say this
+                self.core.counters["udp.drop.icmp_error"] += 1
                 return
+            self.ip.update_pmtu(error.dst, error.mtu)
         if endpoint.remote_addr == error.dst and endpoint.remote_port == dport:
             endpoint.fail(error.errno)
 

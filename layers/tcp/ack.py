@@ -9,7 +9,7 @@ from __future__ import annotations
 from scapystack.base.segment import Segment
 from scapystack.base.seq import HALF, seq_ge, seq_gt, seq_lt
 from scapystack.base.types import MILLISECOND, SECOND
-from scapystack.layers.tcp import recovery
+from scapystack.layers.tcp import pathmtu, recovery
 from scapystack.layers.tcp.tcb import NEVER, Tcb
 
 MASK = 0xFFFFFFFF
@@ -59,6 +59,8 @@ def _advance(c: Tcb, seg: Segment, acked: int) -> None:
     recovery.on_new_ack(c, acked, now)
     update_window(c, seg)
     c.retransmits = 0
+    if acked >= c.snd_mss != c.mss_acked:
+        pathmtu.full_sized_ack(c)
     if c.snd_up is not None and seq_ge(seg.ack, c.snd_up):
         c.snd_up = None
     # 6298/5.1-5.3: (5.2) and (5.3); the heap keeps its earlier entry and finds the later deadline itself

@@ -27,12 +27,12 @@ from scapystack.layers.ipoptions import return_route
 from scapystack.layers.ports import pick
 from scapystack.layers.tcp import icmp, timers
 from scapystack.layers.tcp.bound import BoundPorts
-from scapystack.layers.tcp.handshake import set_mss
 from scapystack.layers.tcp.input import segment_arrives
 from scapystack.layers.tcp.isn import IsnGenerator
 from scapystack.layers.tcp.listen import Listener
 from scapystack.layers.tcp.options import parse_options
 from scapystack.layers.tcp.output import acceptable_seq, output, transmit
+from scapystack.layers.tcp.pathmtu import set_mss
 from scapystack.layers.tcp.state import CLOSED, SYN_RECEIVED, SYN_SENT, SYNCHRONIZED, TIME_WAIT
 from scapystack.layers.tcp.tcb import NEVER, Options, Tcb
 from scapystack.layers.tcp.user import Connection

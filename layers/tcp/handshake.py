@@ -13,13 +13,12 @@ from scapystack.base.seq import seq_gt, seq_le
 from scapystack.layers.tcp.ack import time_round_trip
 from scapystack.layers.tcp.congestion.control import initial_window
 from scapystack.layers.tcp.output import advertised_mss
+from scapystack.layers.tcp.pathmtu import MIN_MSS, set_mss
 from scapystack.layers.tcp.state import ESTABLISHED, FIN_WAIT_1, SYN_RECEIVED
 from scapystack.layers.tcp.tcb import NEVER, Tcb
 from scapystack.layers.tcp.timers import start_keepalive
 
 MASK = 0xFFFFFFFF
-MIN_MSS = 88
-"""The smallest segment size we believe; less would be a way to make us send headers only."""
 
 
 def syn_sent(c: Tcb, seg: Segment) -> None:
@@ -88,16 +87,6 @@ def take_syn(c: Tcb, seg: Segment) -> None:
 def window_shift(rcvbuf: int) -> int:
     """The smallest shift with which the window field can say `rcvbuf` (RFC 7323 section 2.3: at most 14)."""
     return min(max((rcvbuf - 1).bit_length() - 16, 0), 14)
-
-
-def set_mss(c: Tcb) -> None:
-    """MUST-16: Eff.snd.MSS from what the peer takes, what the path carries, and our options."""
-    header = 40 if len(c.local_addr) == 4 else 60
-    mss = min(c.peer_mss, c.route.mtu - header) - len(c.options.ip_options)
-    if c.options.mss:
-        mss = min(mss, c.options.mss)
-    c.snd_mss = max(mss - (12 if c.ts_ok else 0), MIN_MSS - 40)
-    c.cc.mss = c.snd_mss
 
 
 def syn_received(c: Tcb, seg: Segment) -> bool:

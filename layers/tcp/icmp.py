@@ -1,7 +1,8 @@
-"""ICMP errors that concern TCP (RFC 9293 section 3.9.2.2, RFC 5927, RFC 1191).
+"""ICMP errors that concern TCP (RFC 9293 section 3.9.2.2, RFC 5927).
 
 An error counts only if it quotes a segment that is under way right now; what it may do depends on
-the state: a hard error fails an open, and is no more than a note for a synchronised connection.
+the state: a hard error fails an open, and is no more than a note for a synchronised connection. What was
+too big for the path is for `pathmtu`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from typing import TYPE_CHECKING
 
 from scapystack.base.datagram import IcmpError
 from scapystack.base.seq import seq_between
-from scapystack.layers.tcp import handshake, recovery
+from scapystack.layers.tcp import pathmtu
 from scapystack.layers.tcp.state import CLOSED, SYN_RECEIVED, SYN_SENT, TIME_WAIT
-from scapystack.layers.tcp.tcb import Tcb
 
 if TYPE_CHECKING:
     from scapystack.layers.tcp.demux import Tcp
@@ -46,7 +46,7 @@ def icmp_error(tcp: Tcp, error: IcmpError) -> None:
         counters["tcp.drop.icmp_sequence"] += 1
         return
     if error.type == UNREACHABLE and error.code == FRAGMENTATION_NEEDED:
-        _too_big(c, error)
+        pathmtu.too_big(c, error, seq)
     elif error.hard and c.state in (SYN_SENT, SYN_RECEIVED):
         # SHLD-26, by RFC 5927 section 5.2 only before the connection is synchronised
         tcp.close(c, error.errno)
@@ -55,17 +55,3 @@ def icmp_error(tcp: Tcp, error: IcmpError) -> None:
         if c.state == SYN_SENT and error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH) and error.local:
             # nobody answered ARP: what a user expects of connect() here is EHOSTUNREACH, soon
             tcp.close(c, error.errno)
-
-
-def _too_big(c: Tcb, error: IcmpError) -> None:
-    """RFC 1191 section 6.4: send smaller, and send again at once what did not fit."""
-    before = c.snd_mss
-    try:
-        c.tcp.ip.update_pmtu(error.dst, error.mtu)
-        c.route = c.tcp.ip.route(c.remote_addr, c.local_addr)
-    except OSError:
-        return
-    handshake.set_mss(c)
-    if c.snd_mss < before and c.state not in (SYN_SENT, SYN_RECEIVED):
-        c.core.counters["tcp.pmtu_reductions"] += 1
-        recovery.resend_all(c)

@@ -73,18 +73,17 @@ class Tcb(Endpoint):
     """The transmission control block. Sequence numbers are modulo 2**32, windows are unscaled (REC-1)."""
 
     __slots__ = (
-        "ack_bytes", "ack_now", "acks_due", "cc", "challenge_at", "challenge_count", "config",
-        "core", "cwnd_limited", "delack_at", "dirty", "dup_room", "dupacks", "error", "fin_at_seq",
-        "fin_queued", "fin_received", "fin_sent", "first_rtx_at", "heap_at", "heard_at", "held", "in_recovery",
-        "inflation", "irs", "iss", "keepalive_at", "keepalive_sent", "last_ack_sent", "last_acked",
-        "last_data_at", "last_sack", "listener", "local_addr", "local_port", "max_snd_wnd", "oob", "oob_seq",
-        "ooo", "options", "passive", "peer_mss", "persist_at", "persist_shift", "pseudo", "quick", "rcv_adv",
-        "rcv_mss", "rcv_nxt", "rcv_shut", "rcv_up", "rcv_wscale", "recover", "recvq", "remote_addr",
-        "remote_port", "retransmits", "route", "rto_recovery", "rtt", "rtt_at", "rtt_seq", "rtx_at", "rtx_end",
-        "rtx_nxt", "rtx_ts", "sack_ok", "sendbuf", "snd_mss", "snd_nxt", "snd_una", "snd_up", "snd_wl1", "snd_wl2",
-        "snd_wnd", "snd_wscale", "soft_error", "state", "syn_pending", "syn_retransmitted", "tcp",
-        "total_retrans", "ts_offset", "ts_ok", "ts_recent", "ts_recent_at", "wait_at", "want_write",
-        "write_shut", "ws_ok",
+        "ack_bytes", "ack_now", "acks_due", "cc", "challenge_at", "challenge_count", "config", "core", "cwnd_limited",
+        "delack_at", "dirty", "dup_room", "dupacks", "error", "fin_at_seq", "fin_queued", "fin_received", "fin_sent",
+        "first_rtx_at", "heap_at", "heard_at", "held", "in_recovery", "inflation", "irs", "iss", "keepalive_at",
+        "keepalive_sent", "last_ack_sent", "last_acked", "last_data_at", "last_sack", "listener", "local_addr",
+        "local_port", "max_snd_wnd", "mss_acked", "mss_since", "oob", "oob_seq", "ooo", "options", "passive",
+        "peer_mss", "persist_at", "persist_shift", "pmtu_claim", "pseudo", "quick", "rcv_adv", "rcv_mss", "rcv_nxt",
+        "rcv_shut", "rcv_up", "rcv_wscale", "recover", "recvq", "remote_addr", "remote_port", "retransmits", "route",
+        "rto_recovery", "rtt", "rtt_at", "rtt_seq", "rtx_at", "rtx_end", "rtx_nxt", "rtx_ts", "sack_ok", "sendbuf",
+        "snd_mss", "snd_nxt", "snd_una", "snd_up", "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale", "soft_error",
+        "state", "syn_pending", "syn_retransmitted", "tcp", "total_retrans", "ts_offset", "ts_ok", "ts_recent",
+        "ts_recent_at", "wait_at", "want_write", "write_shut", "ws_ok",
     )  # fmt: skip
 
     def __init__(
@@ -118,6 +117,9 @@ class Tcb(Endpoint):
         self.max_snd_wnd = 0
         self.snd_mss = 536  # MUST-15
         self.peer_mss = 536
+        self.mss_acked = 0  # the largest snd_mss with which a full segment was acknowledged (RFC 5927, maxsizeacked)
+        self.mss_since = self.iss  # from here on segments may have been as large as snd_mss
+        self.pmtu_claim: tuple[int, int] | None = None  # an ICMP error that was doubted: the segment, the MTU
         self.sendbuf = SendBuffer()
         self.want_write = False
         self.write_shut = False
@@ -192,6 +194,7 @@ class Tcb(Endpoint):
     def begin_at(self, iss: int) -> None:
         """Use this initial sequence number; only before anything was sent."""
         self.iss = self.snd_una = self.snd_nxt = self.recover = self.rtx_nxt = self.rtx_end = iss
+        self.mss_since = iss
 
     # -- moving ------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import errno
 
 from scapystack.base.segment import ACK
 from scapystack.base.types import MILLISECOND, Nanoseconds
-from scapystack.layers.tcp import recovery
+from scapystack.layers.tcp import pathmtu, recovery
 from scapystack.layers.tcp.output import emit, probe_window, send_new
 from scapystack.layers.tcp.state import FIN_WAIT_2, SYN_RECEIVED, SYN_SENT, SYNCHRONIZED, TIME_WAIT
 from scapystack.layers.tcp.tcb import NEVER, Tcb
@@ -58,6 +58,7 @@ def _retransmission(c: Tcb, now: Nanoseconds) -> None:
     elif _gave_up(c, now - c.first_rtx_at):
         c.tcp.close(c, errno.ETIMEDOUT)
         return
+    pathmtu.on_timeout(c)
     recovery.on_timeout(c, now)
     c.core.counters["tcp.timeouts"] += 1
     if c.retransmits == c.config.r1_retries:

@@ -12,7 +12,7 @@ import errno
 from scapystack.base.errors import os_error
 from scapystack.base.seq import seq_sub
 from scapystack.base.types import Buffer
-from scapystack.layers.tcp import handshake, timers
+from scapystack.layers.tcp import handshake, pathmtu, timers
 from scapystack.layers.tcp.congestion import make
 from scapystack.layers.tcp.info import TcpInfo, snapshot
 from scapystack.layers.tcp.output import window_opened
@@ -295,7 +295,7 @@ class Connection(Tcb):
         """Have changed `options` take effect: they are read live, but timers and sizes are not."""
         if self.state in SYNCHRONIZED:
             timers.start_keepalive(self)
-            handshake.set_mss(self)
+            pathmtu.set_mss(self)
         if self.cc.name != self.options.congestion:
             self._switch_congestion()
         self.mark_dirty()

@@ -40,6 +40,7 @@ class IpConfig:
     redirects: bool = True  # send them when forwarding out of the interface a packet came in by
     accept_redirects: bool = True
     source_route: bool = False  # forward or accept source-routed packets
+    pmtu_expire_ms: int = 600_000  # RFC 1191 section 3: a path MTU is tried larger again after 10 minutes (5 at least)
     reassembly_ms: int = 60_000  # RFC 1122 section 3.3.2: 60 to 120 s
     reassembly_max_bytes: int = 4_194_304
     reassembly_max_datagrams: int = 256
@@ -89,6 +90,7 @@ class TcpConfig:
     synack_retries: int = 5
     r1_retries: int = 3  # SHLD-10
     r2_ms: int = 924_600  # SHLD-11: at least 100 s; Linux's tcp_retries2=15
+    pmtu_timeouts: int = 1  # RFC 5927 section 7.2, MAXSEGRTO: before ICMP is believed against sizes that did arrive
     msl_ms: int = 30_000  # TIME-WAIT is twice this; RFC 9293 section 3.4.2 suggests two minutes
     fin_wait_2_ms: int = 60_000  # only for a connection that no application holds any more
     initial_cwnd_segments: int = 10  # RFC 6928
@@ -140,6 +142,7 @@ class StackConfig:
 _PORTS = (1, 65_535)
 _RANGES: dict[str, tuple[int, int]] = {
     "ip.ttl": (1, 255),  # RFC 1122 section 3.2.1.7: never 0; one octet
+    "ip.pmtu_expire_ms": (300_000, 1 << 52),  # RFC 1191 section 3; the most is as good as never
     "udp.ephemeral_low": _PORTS,
     "udp.ephemeral_high": _PORTS,
     "tcp.ephemeral_low": _PORTS,

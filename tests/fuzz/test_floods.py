@@ -298,6 +298,7 @@ def test_flood_of_pings_to_raw_and_ping_sockets_bounded() -> None:
 def test_flood_of_path_mtus_learned_bounded() -> None:
     """Errors that quote what we have really sent, to thousands of destinations."""
     victim = Victim()
+    victim.udp.df = True
     quotes = []
     for n in range(3_000):
         victim.udp.send(bytes(600), bytes((172, 16, n >> 8, n & 255)), 53)

@@ -58,6 +58,7 @@ def test_unknown_name_is_a_clear_error_that_lists_the_known(name):
         ("ip.forward", "maybe", "on or off"),
         ("ip.ttl", "0", "from 1 to 255"),
         ("ip.ttl", "256", "from 1 to 255"),
+        ("ip.pmtu_expire_ms", "299_999", "from 300000"),
         ("tcp.ephemeral_high", "65536", "from 1 to 65535"),
         ("arp.retry_ms", "0", "must not be 0"),
     ],

@@ -279,6 +279,31 @@ def test_icmp_fragmentation_needed_about_nothing_of_ours_ignored(wire):
     assert wire.net.ipv4.route(PEER).mtu == 1500
 
 
+def test_icmp_path_mtu_lowered_again_is_kept_ten_minutes_from_then(wire):
+    """1191/6-8201/4: no attempt at more within 5 minutes of an error."""
+    wire.net.icmp.open(7)
+    wire.send(too_big(wire, 1400))
+    wire.after(ms=500_000)
+    wire.send(too_big(wire, 1000))
+    wire.after(ms=599_999)
+    assert wire.net.ipv4.route(PEER).mtu == 1000
+    wire.after(ms=1)
+    assert wire.net.ipv4.route(PEER).mtu == 1500
+    wire.send(too_big(wire, 1000))
+    wire.after(ms=599_999)
+    assert wire.net.ipv4.route(PEER).mtu == 1000
+
+
+def test_icmp_path_mtu_is_kept_as_long_as_is_set(wire):
+    wire.net.config.set("ip.pmtu_expire_ms", "3_600_000")
+    wire.net.icmp.open(7)
+    wire.send(too_big(wire, 1000))
+    wire.after(ms=3_599_999)
+    assert wire.net.ipv4.route(PEER).mtu == 1000
+    wire.after(ms=1)
+    assert wire.net.ipv4.route(PEER).mtu == 1500
+
+
 def test_icmp_path_mtu_forgotten_after_ten_minutes(wire):
     """1191/6-8201/4."""
     wire.net.icmp.open(7)

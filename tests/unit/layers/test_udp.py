@@ -247,8 +247,8 @@ def test_udp_marked_ready_once_a_burst(wire):
 # -- errors
 
 
-def refused(wire, sport, dport=9, dst="10.0.0.2", kind=3, code=3):
-    quote = bytes(IP(src="10.0.0.1", dst=dst) / UDP(sport=sport, dport=dport))
+def refused(wire, sport, dport=9, dst="10.0.0.2", kind=3, code=3, **fields):
+    quote = bytes(IP(src="10.0.0.1", dst=dst, **fields) / UDP(sport=sport, dport=dport))
     return wire.rx(ICMP(type=kind, code=code) / quote, src=dst)
 
 
@@ -275,17 +275,37 @@ def test_udp_refusal_of_another_peer_or_for_an_unconnected_socket_ignored(wire):
     assert wire.count("udp.drop.icmp_error") == 3
 
 
-def test_udp_fragmentation_needed_lowers_the_mtu_and_fails_only_df_sockets(wire):
+def too_big(wire, mtu, flags="DF"):
+    packet = refused(wire, 5_000, code=4, flags=flags)
+    packet[ICMP].nexthopmtu = mtu
+    return packet
+
+
+def test_udp_fragmentation_needed_lowers_the_mtu_and_fails_the_socket(wire):
+    """1191/6-8201/4."""
     endpoint = wire.net.udp.bind(ANY4, 5_000)
     endpoint.connect(PEER, 9)
-    packet = refused(wire, 5_000, code=4)
-    packet[ICMP].nexthopmtu = 1000
-    wire.send(packet)
-    assert endpoint.recv() is None
+    endpoint.df = True
+    wire.send(too_big(wire, 1000))
+    assert errno_of(endpoint.recv) == errno.EMSGSIZE
+    assert errno_of(endpoint.send, bytes(1400)) == errno.EMSGSIZE
+    endpoint.df = False
     endpoint.send(bytes(1400))
     assert len(wire.out()) == 2
-    endpoint.df = True
-    assert errno_of(endpoint.send, bytes(1400)) == errno.EMSGSIZE
+
+
+@pytest.mark.parametrize(
+    ("df", "quoted", "reason"), [(False, "DF", "udp.drop.icmp_error"), (True, 0, "icmp.drop.fragmentable")]
+)
+def test_udp_fragmentation_needed_of_what_may_be_fragmented_ignored(wire, df, quoted, reason):
+    """1191/6-8201/4: a lie, by which anybody who guesses a port would slow all that goes to the peer."""
+    endpoint = wire.net.udp.bind(ANY4, 5_000)
+    endpoint.connect(PEER, 9)
+    endpoint.df = df
+    wire.send(too_big(wire, 1000, quoted))
+    assert endpoint.recv() is None
+    assert wire.net.ipv4.route(PEER).mtu == 1500
+    assert wire.count(reason) == 1
 
 
 def test_udp_send_that_cannot_be(wire):
