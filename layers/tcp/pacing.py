@@ -1,0 +1,37 @@
+"""`Pacer`: when the next burst of a paced connection may leave, and how large it is.
+
+A leaf: it knows a rate, octets and times. Segments of a paced sender do not leave one by one: a wake-up
+costs more than a segment. As Linux sizes its bursts for segmentation offload, about a millisecond's worth
+of the rate goes at once, at least two segments (one below 150 kB a second) and at most 64 KB.
+
+A timer that comes late must not lower the rate: what the lateness would have sent is made good, up to
+one burst, so that no more than two ever leave back to back.
+"""
+
+from __future__ import annotations
+
+from scapystack.base.types import SECOND, Nanoseconds
+
+MAX_BURST = 65_536
+"""What one super-segment can carry."""
+_SLOW = 150_000
+
+
+def burst_size(rate: int, mss: int) -> int:
+    """Octets that leave at once at `rate` (octets a second), in whole segments of `mss`."""
+    return max(min(rate >> 10, MAX_BURST) // mss, 1 if rate < _SLOW else 2) * mss
+
+
+class Pacer:
+    """The departures of one connection."""
+
+    __slots__ = ("next_at",)
+
+    def __init__(self) -> None:
+        self.next_at: Nanoseconds = 0
+        """Nothing may leave before this."""
+
+    def sent(self, octets: int, rate: int, burst: int, now: Nanoseconds) -> None:
+        """`octets` have left at `now`, with the rate and the burst size that hold; moves `next_at`."""
+        # late by more than a burst (idle, or asleep): the rest is forgotten
+        self.next_at = max(self.next_at, now - burst * SECOND // rate) + octets * SECOND // rate
