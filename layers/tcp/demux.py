@@ -27,6 +27,7 @@ from scapystack.layers.ipoptions import return_route
 from scapystack.layers.ports import pick
 from scapystack.layers.tcp import icmp, timers
 from scapystack.layers.tcp.bound import BoundPorts
+from scapystack.layers.tcp.cookies import SynCookies
 from scapystack.layers.tcp.input import segment_arrives
 from scapystack.layers.tcp.isn import IsnGenerator
 from scapystack.layers.tcp.listen import Listener
@@ -50,6 +51,7 @@ class Tcp:
         self.ip = ip
         self.config: TcpConfig = core.config.tcp
         self.isns = IsnGenerator(core.rng.derive("tcp-isn").bytes(32))
+        self.cookies = SynCookies(core.rng.derive("tcp-cookies").bytes(32))
         self.rng = core.rng.derive("tcp-ports")
         self.connections: dict[Key, Connection] = {}
         self.listeners: dict[tuple[Address, int], Listener] = {}
@@ -57,6 +59,8 @@ class Tcp:
         self.bound = BoundPorts()
         self.time_wait: OrderedDict[Key, Tcb] = OrderedDict()
         self.orphans = 0
+        self.half_open = 0  # of all listeners: SYN queues,
+        self.waiting = 0  # and accept queues
         self.dirty: list[Tcb] = []
         self.observers: list[Callable[[Tcb, int, int], None]] = []
         self.segs_in = 0
@@ -162,16 +166,24 @@ class Tcp:
             seq, ack, flags = seg.ack, 0, RST
         else:
             seq, ack, flags = 0, seg.end, RST | ACK
-        pseudo = pseudo_sum(seg.dst, seg.src, PROTO_TCP, 20)
-        head = self.encode(seg.dport, seg.sport, seq, ack, 5, 0, flags, 0, pseudo, 0)
         try:
             route = self.ip.route(seg.src, seg.dst)
         except OSError:
             self.core.counters["tcp.drop.no_route"] += 1
             return
-        self.segs_out += 1
         self.core.counters["tcp.resets_sent"] += 1
-        self.ip.send(route, PROTO_TCP, head, (), 0, csum_offset=16, df=True)
+        self.answer(route, seg, seq, ack, flags)
+
+    def answer(
+        self, route: Route, seg: Segment, seq: int, ack: int, flags: int, window: int = 0, options: bytes = b"",
+        tos: int = 0, ttl: int = 0,
+    ) -> None:  # fmt: skip
+        """Send a segment of no connection back to where `seg` came from."""
+        length = 20 + len(options)
+        pseudo = pseudo_sum(seg.dst, seg.src, PROTO_TCP, length)
+        head = self.encode(seg.dport, seg.sport, seq, ack, length >> 2, 0, flags, window, pseudo, 0)
+        self.segs_out += 1
+        self.ip.send(route, PROTO_TCP, head + options, (), length, csum_offset=16, tos=tos, ttl=ttl, df=True)
 
     def challenge(self, c: Tcb) -> None:
         """A challenge ACK, limited for each connection by itself (5961/7; a shared limit leaks: CVE-2016-5696)."""

@@ -62,7 +62,7 @@ def take_syn(c: Tcb, seg: Segment) -> None:
     c.rcv_adv = (c.rcv_nxt + min(c.options.rcvbuf, 0xFFFF)) & MASK  # as our SYN advertises it
     c.last_ack_sent = c.rcv_nxt
     config = c.config
-    c.peer_mss = max(seg.mss, MIN_MSS) if seg.mss is not None else (536 if len(c.local_addr) == 4 else 1220)  # MUST-15
+    c.peer_mss = peer_mss(seg)
     # 7323/2.2: scaling needs both SYNs; 7323/2.3: a shift above 14 means 14
     c.ws_ok = seg.wscale is not None and config.window_scaling
     c.snd_wscale = min(seg.wscale or 0, 14) if c.ws_ok else 0
@@ -82,6 +82,11 @@ def take_syn(c: Tcb, seg: Segment) -> None:
     c.snd_wl2 = seg.ack
     set_mss(c)
     c.rcv_mss = min(536, advertised_mss(c), c.peer_mss) - (12 if c.ts_ok else 0)  # until larger ones come
+
+
+def peer_mss(syn: Segment) -> int:
+    """What the peer takes in one segment, by its SYN; MUST-15: without the option 536, or 1220 over IPv6."""
+    return max(syn.mss, MIN_MSS) if syn.mss is not None else (536 if len(syn.src) == 4 else 1220)
 
 
 def window_shift(rcvbuf: int) -> int:

@@ -9,12 +9,14 @@ marks in the `Tcb`. Segments of up to `Interface.gso_max` octets leave whole.
 
 from __future__ import annotations
 
+from scapystack.base.config import TcpConfig
+from scapystack.base.datagram import Route
 from scapystack.base.segment import ACK, FIN, PSH, RST, SYN, URG
 from scapystack.base.seq import HALF, seq_ge, seq_gt, seq_lt
 from scapystack.base.types import MILLISECOND, Buffer
 from scapystack.layers.tcp.options import encode, encode_syn, encode_timestamps
 from scapystack.layers.tcp.state import FLUSHES, SYN_RECEIVED, SYNCHRONIZED
-from scapystack.layers.tcp.tcb import NEVER, Tcb
+from scapystack.layers.tcp.tcb import NEVER, Options, Tcb
 
 MASK = 0xFFFFFFFF
 CORK_MS = 200
@@ -235,10 +237,15 @@ def send_syn(c: Tcb) -> None:
 
 
 def advertised_mss(c: Tcb) -> int:
+    """The MSS option's value on `c`."""
+    return mss_for(c.route, c.config, c.options)
+
+
+def mss_for(route: Route, config: TcpConfig, options: Options) -> int:
     """The MSS option's value: what the interface takes in one packet (MUST-67, SHLD-6)."""
-    header = 40 if len(c.local_addr) == 4 else 60
-    mss = min(c.route.iface.mtu, 65_535) - header
-    for limit in (c.config.mss, c.options.mss):
+    header = 40 if len(route.dst) == 4 else 60
+    mss = min(route.iface.mtu, 65_535) - header
+    for limit in (config.mss, options.mss):
         if limit:
             mss = min(mss, limit)
     return mss

@@ -75,6 +75,8 @@ def _resend_syn(c: Tcb) -> None:
     """MUST-22: the same mechanism for SYN, with limits of its own (MUST-23)."""
     config = c.config
     limit = config.syn_retries if c.state == SYN_SENT else config.synack_retries
+    if c.listener is not None:
+        limit = c.listener.synack_retries()
     overdue = c.options.user_timeout_ms and c.core.now - c.heard_at >= c.options.user_timeout_ms * MILLISECOND
     if c.retransmits >= limit or overdue:
         c.tcp.close(c, errno.ETIMEDOUT if not c.soft_error else c.soft_error)

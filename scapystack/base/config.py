@@ -100,7 +100,10 @@ class TcpConfig:
     keepalive_probes: int = 9
     user_timeout_ms: int = 0  # 0: R2 rules
     backlog: int = 128
-    max_syn_backlog: int = 1_024
+    max_syn_backlog: int = 1_024  # half-open connections of one listener
+    max_half_open: int = 2_048  # and of all listeners
+    syn_cookies: str = "on"  # RFC 4987 section 3.6: when a SYN queue is full; "off": never, "always": for every SYN
+    max_accept_queue: int = 8_192  # connections that wait for accept, at all listeners (each has its backlog)
     max_out_of_order_segments: int = 4_096
     max_time_wait: int = 16_384
     max_orphans: int = 4_096
@@ -136,6 +139,8 @@ class StackConfig:
             raise ConfigError(f"{name} is a time, and must not be 0")
         if not least <= value <= most:
             raise ConfigError(f"{name} is a number from {least} to {most}, not {text}")
+        if name in _CHOICES and value not in _CHOICES[name]:
+            raise ConfigError(f"{name} is one of {', '.join(_CHOICES[name])}, not {text!r}")
         setattr(group, field_name, value)
 
 
@@ -154,6 +159,11 @@ _INTERVALS = {
     "tcp.max_rto_ms", "tcp.keepalive_idle_ms", "tcp.keepalive_interval_ms",
 }  # fmt: skip
 """What is waited again and again: with 0 it would never end."""
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "tcp.syn_cookies": ("off", "on", "always"),
+}
+"""Settings that are one word out of a few."""
 
 
 def _parse(name: str, text: str, kind: type) -> Any:

@@ -40,6 +40,9 @@ def check(tcp: Tcp) -> None:
     assert tcp.orphans == sum(not c.held and c.state != TIME_WAIT for c in connections.values())
     assert set(tcp.time_wait) == {key for key, c in connections.items() if c.state == TIME_WAIT}
     waiting = {key: c for key, c in connections.items() if c.listener is not None}
+    assert tcp.half_open == sum(len(listener.half_open) for listener in tcp.listeners.values())
+    assert tcp.waiting == sum(len(listener.queue) for listener in tcp.listeners.values())
+    assert tcp.half_open <= tcp.config.max_half_open
     for listener in tcp.listeners.values():
         assert len(listener.queue) <= listener.backlog
         assert len(listener.half_open) <= tcp.config.max_syn_backlog

@@ -7,6 +7,7 @@ import pytest
 from scapystack.base.addr import ANY4, ip
 from scapystack.layers.tcp.state import CLOSED, ESTABLISHED, SYN_RECEIVED
 from tests.harness.tcp import OURS, PORT, TcpWire
+from tests.harness.tcp_invariants import check
 
 
 def complete(wire: TcpWire, sport: int) -> None:
@@ -81,11 +82,83 @@ def test_syn_queue_is_bounded() -> None:
     c = wire.connection(999)
     for sport in range(1, 100):
         wire.syn(sport=sport)
-    assert len(wire.take()) == 5
-    assert len(listener.half_open) == 5
-    assert wire.core.counters["tcp.drop.syn_queue"] == 94
+    assert len(listener.half_open) == wire.tcp.half_open == 5
+    assert len(wire.tcp.connections) == 6
+    assert len(wire.take()) == 99
+    assert wire.core.counters["tcp.syncookies_sent"] == 94
     wire.send(c, "PA", payload=b"hello")
     assert c.read(10) == b"hello"
+
+
+def test_syn_queue_without_cookies_recycles_the_oldest() -> None:
+    """4987: section 3.4; whoever answers sooner than the flood fills the queue gets through."""
+    wire = TcpWire(max_syn_backlog=5, syn_cookies="off")
+    listener = wire.listen(backlog=100)
+    for sport in range(1, 100):
+        wire.syn(sport=sport)
+    assert [c.remote_port for c in listener.half_open.values()] == [95, 96, 97, 98, 99]
+    assert wire.core.counters["tcp.half_open_recycled"] == 94
+    wire.send(wire.connection(95), "A")
+    accepted = listener.accept()
+    assert accepted is not None
+    assert accepted.remote_port == 95
+    check(wire.tcp)
+
+
+def test_syn_queue_of_the_stack_is_bounded() -> None:
+    """4987: however many listeners; without cookies one that has nothing to give drops the SYN."""
+    wire = TcpWire(max_half_open=6, syn_cookies="off")
+    listeners = [wire.listen(port) for port in (80, 81, 82)]
+    for sport in range(1, 7):
+        wire.syn(sport=sport, dport=80 + sport % 2)
+    wire.syn(sport=7, dport=80)
+    wire.syn(sport=8, dport=82)
+    assert [len(listener.half_open) for listener in listeners] == [3, 3, 0]
+    assert wire.tcp.half_open == 6
+    assert wire.core.counters["tcp.drop.syn_queue"] == 1
+    wire.config.tcp.syn_cookies = "on"
+    wire.clear()
+    wire.syn(sport=9, dport=82)
+    wire.expect("SA")
+    assert wire.tcp.half_open == 6
+    listeners[0].close()
+    assert wire.tcp.half_open == 3
+    check(wire.tcp)
+
+
+def test_syn_queue_more_than_half_full_gives_the_old_up_sooner() -> None:
+    """4987: section 3.3: after 1 + 2 + 4 s instead of 63 s, so that the young have room."""
+    wire = TcpWire(max_syn_backlog=4)
+    listener = wire.listen()
+    for sport in (1, 2):
+        wire.syn(sport=sport)
+    wire.after(ms=8_000)
+    assert len(listener.half_open) == 2
+    wire.syn(sport=3)
+    wire.after(ms=7_000)  # those of before have been asked three times, and are next asked for at 15 s
+    assert [c.remote_port for c in listener.half_open.values()] == [2, 3]
+    check(wire.tcp)
+
+
+def test_accept_queues_of_the_stack_are_bounded() -> None:
+    """4987: however many listeners, and whatever their backlog."""
+    wire = TcpWire(max_accept_queue=3)
+    first, second = wire.listen(80), wire.listen(81)
+    for sport in (1, 2, 3):
+        complete(wire, sport)
+    wire.syn(sport=4, dport=81)
+    wire.expect_nothing()
+    assert wire.core.counters["tcp.drop.accept_queue"] == 1
+    assert wire.tcp.waiting == 3
+    first.accept()
+    wire.syn(sport=4, dport=81)
+    wire.send(wire.connection(4, 81), "A")
+    assert second.readable
+    first.close()
+    assert wire.tcp.waiting == 1
+    second.close()
+    assert wire.tcp.waiting == 0
+    check(wire.tcp)
 
 
 def test_half_open_connection_is_given_up_after_its_retries() -> None:
