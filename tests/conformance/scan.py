@@ -1,7 +1,8 @@
 """Find where sources name requirements: the function, class or constant, and never the line.
 
 A requirement is named by its id, in a comment or a docstring: `MUST-12` of RFC 9293 without the number of the
-RFC, others as the list has them (`5961/3-b`). An id that is an RFC as a whole (`5927`) may be `RFC 5927` too.
+RFC, others as the lists have them (`5961/3-b`, `hostile/fin`). An id that is an RFC as a whole (`5927`) may be
+`RFC 5927` too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TypeAlias
 ROOT = Path(__file__).parents[2]
 _EDGE, _END = r"(?<![\w/.-])", r"(?![\w/]|[.-]\w)"
 _OF_9293 = re.compile(_EDGE + r"(?:MUST|SHLD|MAY|REC)-\d+" + r"(?!\w)")
-_NUMBERED = re.compile(_EDGE + r"(\d{3,4})/[\w.-]*\w")
+_IN_FAMILY = re.compile(_EDGE + r"(\d{3,4}|hostile)/[\w.-]*\w")
 
 
 @dataclass(frozen=True, order=True)
@@ -66,7 +67,7 @@ class Finder:
         """What looks like a requirement's id and is none."""
         rest = self._known.sub(" ", text)
         wrong = set(_OF_9293.findall(rest))
-        return wrong | {m.group() for m in _NUMBERED.finditer(rest) if m.group(1) in self._families}
+        return wrong | {m.group() for m in _IN_FAMILY.finditer(rest) if m.group(1) in self._families}
 
 
 def spellings(id_: str) -> list[str]:

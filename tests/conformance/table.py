@@ -1,7 +1,8 @@
-"""The table of conformance: requirements, the code that names them, the tests that name them, reasons.
+"""The tables: requirements, the code that names them, the tests that name them, reasons.
 
-Read `scan.py` first. `Table.load()` draws it from the sources, `render` writes it as a document, `holes` says
-what is missing or wrong; all of it is what the tests of this directory look at.
+Two lists make one table: the requirements of the RFCs, and the rows of hostile input (`hostile/...`), for which
+only the tests count. Read `scan.py` first. `Table.load()` draws it from the sources, `documents` writes it,
+`holes` says what is missing or wrong; all of it is what the tests of this directory look at.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from tests.conformance.scan import ROOT, Citation, Finder, Place, citations, files
 
 LISTS = OURSELVES = Path(__file__).parent
-DOCUMENT = ROOT / "docs" / "conformance.md"
+DOCS = ROOT / "docs"
 
 HEAD = """\
 # Conformance
@@ -23,6 +24,17 @@ Written by `python -m tests.conformance` from the sources: do not edit. A requir
 docstring of the code names its id, and *shown* by the tests that name it. What has neither says why, in
 `tests/conformance/reasons.tsv`. The ids are those of `tests/conformance/requirements.tsv`; a number of RFC 9293
 is cited without the RFC's own.
+"""
+
+HOSTILE_HEAD = """\
+# Hostile input
+
+Written by `python -m tests.conformance` from the sources: do not edit. Each row is what somebody may send, the
+reaction to it, and the tests that name the row. In those of `test_hostile_table*.py` a connection beside
+the attack must pass text both ways when it is over.
+
+| row | input | reaction | tests |
+|---|---|---|---|
 """
 
 
@@ -48,6 +60,11 @@ class Requirement:
     reason: str = ""
 
     @property
+    def is_hostile(self) -> bool:
+        """A row of hostile input: `section` is the input, `text` the reaction."""
+        return self.id.startswith("hostile/")
+
+    @property
     def kind(self) -> str:
         """`MUST`, `SHLD`, `MAY` or `REC` of RFC 9293; else empty."""
         return self.id.removeprefix("9293/").split("-")[0] if self.id.startswith("9293/") else ""
@@ -69,9 +86,9 @@ class Table:
     @classmethod
     def load(cls, code: Iterable[Citation] | None = None, tests: Iterable[Citation] | None = None) -> Table:
         """Draw the table from the sources as they are, or from what was read of them before."""
-        rows = [line.split("\t") for line in (LISTS / "requirements.tsv").read_text().splitlines()[1:]]
+        rows = [row for name in ("requirements.tsv", "hostile.tsv") for row in _rows(name)]
         requirements = {id_: Requirement(id_, section, text) for id_, section, text in rows}
-        reasons = dict(line.split("\t", 1) for line in (LISTS / "reasons.tsv").read_text().splitlines()[1:])
+        reasons = dict(_rows("reasons.tsv"))
         table = cls(requirements, [], reasons)
         finder = Finder(requirements)
         for place, text in read_code() if code is None else code:
@@ -95,7 +112,7 @@ class Table:
         for r in self.requirements.values():
             if not r.reason and not r.tests:
                 yield f"{r.id}: no test names it and no reason says why ({r.text})"
-            if not r.reason and not r.code:
+            if not r.reason and not r.code and not r.is_hostile:
                 yield f"{r.id}: no code names it and no reason says why ({r.text})"
             if r.reason and r.tests and r.code:
                 yield f"{r.id}: code and tests name it, and reasons.tsv says that it is not met"
@@ -105,11 +122,15 @@ class Table:
         for place, wrong in self.unknown:
             yield f"{wrong}: cited by {place.file}:{place.name or '(top)'}, and not in the list"
 
-    def render(self) -> str:
-        """The document."""
+    def documents(self) -> dict[Path, str]:
+        """What is to stand where."""
+        return {DOCS / "conformance.md": self._conformance(), DOCS / "hostile.md": self._hostile()}
+
+    def _conformance(self) -> str:
         families: dict[str, list[Requirement]] = defaultdict(list)
         for r in self.requirements.values():
-            families[r.family].append(r)
+            if not r.is_hostile:
+                families[r.family].append(r)
         parts = [HEAD, "| | requirements | shown by tests | with a reason instead |", "|---|---|---|---|"]
         for name, members in families.items():
             shown = sum(1 for r in members if r.tests and not r.reason)
@@ -118,6 +139,17 @@ class Table:
             parts.append(f"\n## {name}\n")
             parts += [line for r in members for line in _entry(r)]
         return "\n".join(parts) + "\n"
+
+    def _hostile(self) -> str:
+        rows = (r for r in self.requirements.values() if r.is_hostile)
+        return HOSTILE_HEAD + "".join(
+            f"| {r.id.partition('/')[2]} | {r.section} | {r.text} | {_places(r.tests, '<br>')} |\n" for r in rows
+        )
+
+
+def _rows(name: str) -> Iterator[list[str]]:
+    """The lines of a list, its heading left out."""
+    return (line.split("\t") for line in (LISTS / name).read_text().splitlines()[1:])
 
 
 def _entry(r: Requirement) -> Iterator[str]:
@@ -131,8 +163,8 @@ def _entry(r: Requirement) -> Iterator[str]:
         yield f"  - shown: {_places(r.tests)}"
 
 
-def _places(places: set[Place]) -> str:
+def _places(places: set[Place], between: str = "; ") -> str:
     by_file: dict[str, list[str]] = defaultdict(list)
     for place in sorted(places):
         by_file[place.file] += [place.name] if place.name else []
-    return "; ".join(f"`{file}`" + "".join(f" `{name}`" for name in names) for file, names in by_file.items())
+    return between.join(f"`{file}`" + "".join(f" `{name}`" for name in names) for file, names in by_file.items())

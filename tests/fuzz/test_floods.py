@@ -154,6 +154,7 @@ def test_flood_of_handshakes_accept_queue_bounded() -> None:
 
 @pytest.mark.parametrize("size", [8, 1_400])
 def test_flood_of_first_fragments_reassembly_bounded(size: int) -> None:
+    """hostile/fragments."""
     victim = Victim()
     kept = victim.flood(
         ip_packet(victim.anywhere(), OURS, UDP, bytes(size), ident=n & 0xFFFF, flags=1) for n in range(3_000)
@@ -170,7 +171,7 @@ def test_flood_of_first_fragments_reassembly_bounded(size: int) -> None:
 
 
 def test_flood_of_fragments_of_whole_datagrams_octets_bounded() -> None:
-    """As many octets as 100 datagrams of 56,000 may wait; the bound is 4 MB."""
+    """hostile/fragments: as many octets as 100 datagrams of 56,000 may wait; the bound is 4 MB."""
     victim = Victim()
     kept = victim.flood(
         ip_packet(PEER, OURS, 99, bytes(1_400), ident=n % 100, flags=1, offset=n // 100 * 175) for n in range(4_000)
@@ -182,6 +183,7 @@ def test_flood_of_fragments_of_whole_datagrams_octets_bounded() -> None:
 
 
 def test_flood_of_tiny_fragments_of_one_datagram_pieces_bounded() -> None:
+    """hostile/fragments."""
     victim = Victim(ip_reassembly_max_fragments=500)
     kept = victim.flood(ip_packet(PEER, OURS, 99, bytes(8), ident=1, flags=1, offset=2 * n) for n in range(4_000))
     assert victim.stack.counters["ip.drop.fragment_too_many"] == 1
@@ -191,6 +193,7 @@ def test_flood_of_tiny_fragments_of_one_datagram_pieces_bounded() -> None:
 
 
 def test_flood_of_arp_requests_table_bounded() -> None:
+    """hostile/arp."""
     victim = Victim()
     draw = victim.random
     kept = victim.flood(
@@ -229,6 +232,7 @@ def test_flood_of_packets_to_nobody_arp_and_what_waits_bounded() -> None:
 
 
 def test_flood_of_segments_to_no_port_resets_limited() -> None:
+    """hostile/storms."""
     victim = Victim(tcp_rsts_per_second=100)
     packets = (
         ip_packet(PEER, OURS, TCP, tcp_segment(PEER, OURS, 1_024 + n, 81, n, n, (SYN, ACK, RST, FIN)[n % 4], 1))
@@ -242,6 +246,7 @@ def test_flood_of_segments_to_no_port_resets_limited() -> None:
 
 
 def test_flood_of_resets_in_the_window_challenges_limited() -> None:
+    """hostile/challenge."""
     victim = Victim()
     c = victim.connect()
     kept = victim.flood(
@@ -268,6 +273,7 @@ def test_flood_of_udp_to_socket_that_does_not_read_bounded() -> None:
 
 
 def test_flood_of_udp_to_no_port_errors_limited() -> None:
+    """hostile/storms."""
     victim = Victim()
     packets = []
     for n in range(3_000):
@@ -317,7 +323,7 @@ def test_flood_of_path_mtus_learned_bounded() -> None:
 
 @pytest.mark.parametrize("size", [1, 100, 1_400])
 def test_flood_of_text_behind_gaps_pieces_and_octets_bounded(size: int) -> None:
-    """Every second piece of the window; and all of it again, in another order."""
+    """hostile/overlaps: every second piece of the window; and all of it again, in another order."""
     victim = Victim(tcp_max_out_of_order_segments=500)
     c = victim.connect()
     window = c.rcv_wnd

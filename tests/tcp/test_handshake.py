@@ -220,6 +220,21 @@ def test_connect_asks_ip_for_the_source_and_keeps_it() -> None:
     assert seg.src == OURS
 
 
+def test_connect_takes_the_address_that_ip_chooses() -> None:
+    """MUST-44: before the first SYN."""
+    wire = TcpWire()
+    asked = []
+
+    def route(dst: bytes, src: bytes | None = None) -> Route:
+        asked.append(src)
+        return Route(dst, src or ip("10.0.0.9"), wire.ip.iface, dst, 1500)
+
+    wire.ip.route = route  # type: ignore[method-assign]
+    c = wire.connect()
+    (syn,) = wire.expect("S")
+    assert (asked[0], c.local_addr, syn.src) == (None, ip("10.0.0.9"), ip("10.0.0.9"))
+
+
 def test_connect_from_a_given_address() -> None:
     """MUST-43."""
     wire = TcpWire()

@@ -38,7 +38,7 @@ def _skip_one(listener):  # type: ignore[no-untyped-def]
 
 
 def test_challenge_acks_are_limited_for_each_connection(beside: tuple[TcpWire, Connection]) -> None:
-    """5961/7: a limit that all share would tell a stranger of others' connections (CVE-2016-5696)."""
+    """5961/7, hostile/challenge: a limit that all share would tell strangers of others' connections (CVE-2016-5696)."""
     wire, c = beside
     for _ in range(50):
         wire.send(c, "R", seq=100)
@@ -52,7 +52,7 @@ def test_challenge_acks_are_limited_for_each_connection(beside: tuple[TcpWire, C
 
 
 def test_blind_resets_across_the_sequence_space_miss(beside: tuple[TcpWire, Connection]) -> None:
-    """5961/3-a, 5961/3-b, 5961/3-c, 5961/errata4845: only the one exact number resets."""
+    """5961/3-a, 5961/3-b, 5961/3-c, 5961/errata4845, hostile/challenge: only the one exact number resets."""
     wire, c = beside
     for guess in range(0, 1 << 32, 1 << 26):
         if guess:
@@ -77,7 +77,7 @@ def test_reset_at_the_edges_of_the_window(seq: int, reaction: str) -> None:
 
 @pytest.mark.parametrize(("flags", "acceptable"), [("R", False), ("RA", True)])
 def test_reset_of_an_open_needs_an_acceptable_ack(flags: str, acceptable: bool) -> None:
-    """5961/3-d."""
+    """5961/3-d, hostile/opening-ack."""
     wire = TcpWire()
     c = wire.connect()
     wire.raw(flags, 0, c.snd_nxt + 5, sport=c.remote_port, dport=c.local_port)
@@ -88,7 +88,7 @@ def test_reset_of_an_open_needs_an_acceptable_ack(flags: str, acceptable: bool) 
 
 @pytest.mark.parametrize("ack", [2, 1000, 1 << 31, -(1 << 24)])
 def test_injected_text_needs_an_acceptable_ack(beside: tuple[TcpWire, Connection], ack: int) -> None:
-    """5961/5, MAY-12: else it is dropped, and the peer asked."""
+    """5961/5, MAY-12, hostile/challenge: else it is dropped, and the peer asked."""
     wire, c = beside
     wire.send(c, "PA", ack=ack, payload=b"injected")
     wire.expect("A seq=1 ack=1")
@@ -112,7 +112,7 @@ def test_text_with_an_old_but_acceptable_ack_is_taken() -> None:
 
 @pytest.mark.parametrize("flags", ["S", "SA", "SF", "SU"])
 def test_syn_in_a_connection_is_challenged_wherever_it_stands(beside: tuple[TcpWire, Connection], flags: str) -> None:
-    """5961/4."""
+    """5961/4, hostile/challenge."""
     wire, c = beside
     for seq in (1, 5, -1, 1 << 31):
         wire.send(c, flags, seq=seq)
@@ -121,7 +121,7 @@ def test_syn_in_a_connection_is_challenged_wherever_it_stands(beside: tuple[TcpW
 
 
 def test_resets_to_strangers_are_limited() -> None:
-    """A port scan or an ACK storm gets so many answers a second."""
+    """hostile/storms: a port scan or an ACK storm gets so many answers a second."""
     wire = TcpWire(rsts_per_second=10)
     for sport in range(1, 100):
         wire.raw("A", 1, 1, sport=sport)
@@ -142,7 +142,7 @@ def test_bare_acks_outside_the_window_are_answered_so_often_a_second() -> None:
 
 
 def test_segments_of_one_octet_in_reverse_order_by_the_thousand(beside: tuple[TcpWire, Connection]) -> None:
-    """SHLD-31: bounded, and each the cost of a bisection."""
+    """SHLD-31, hostile/overlaps: bounded, and each the cost of a bisection."""
     wire, c = beside
     text = random.Random(1).randbytes(6000)
     for n in range(5999, 0, -1):
@@ -156,6 +156,7 @@ def test_segments_of_one_octet_in_reverse_order_by_the_thousand(beside: tuple[Tc
 
 
 def test_overlap_with_other_octets_the_first_copy_stays(beside: tuple[TcpWire, Connection]) -> None:
+    """hostile/overlaps."""
     wire, c = beside
     wire.send(c, "A", seq=3, payload=b"cde")
     wire.send(c, "A", seq=2, payload=b"XXXXX")
@@ -165,6 +166,7 @@ def test_overlap_with_other_octets_the_first_copy_stays(beside: tuple[TcpWire, C
 
 
 def test_text_past_the_window_costs_no_memory(beside: tuple[TcpWire, Connection]) -> None:
+    """hostile/overlaps."""
     wire, c = beside
     for n in range(100):
         wire.send(c, "A", seq=(1 << 24) + n * 1460, payload=b"x" * 1460)
@@ -173,7 +175,7 @@ def test_text_past_the_window_costs_no_memory(beside: tuple[TcpWire, Connection]
 
 
 def test_peer_that_never_reads_costs_no_more_than_the_send_buffer(beside: tuple[TcpWire, Connection]) -> None:
-    """Zero window for ever: persist with back-off, memory bounded."""
+    """hostile/zero-window: zero window for ever: persist with back-off, memory bounded."""
     wire, c = beside
     c.options.sndbuf = 10_000
     wire.send(c, "A", wnd=0)
@@ -189,7 +191,7 @@ def test_peer_that_never_reads_costs_no_more_than_the_send_buffer(beside: tuple[
 def test_window_that_shrinks_and_grows_at_every_ack_keeps_the_numbers_in_order(
     beside: tuple[TcpWire, Connection],
 ) -> None:
-    """MUST-34: the usable window is never negative."""
+    """MUST-34, hostile/zero-window: the usable window is never negative."""
     wire, c = beside
     c.write(b"x" * 100_000)
     wire.flush()
@@ -202,7 +204,7 @@ def test_window_that_shrinks_and_grows_at_every_ack_keeps_the_numbers_in_order(
 
 @pytest.mark.parametrize("irs", [0xFFFFFFFF, 0xFFFFFFF0, 0x7FFFFFFF, 0x80000000, 0])
 def test_sequence_numbers_wrap_anywhere(irs: int) -> None:
-    """Section 3.4: modular everywhere, text, gaps, FIN and all."""
+    """hostile/wrap: section 3.4: modular everywhere, text, gaps, FIN and all."""
     wire = TcpWire()
     listener = wire.listen()
     wire.raw("S", irs, 0, options=wire.syn_options())

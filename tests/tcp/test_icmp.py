@@ -40,6 +40,22 @@ def test_soft_error_aborts_nothing_and_is_shown(type_: int, code: int, state: in
     assert c in wire.core.ready
 
 
+def test_error_reaches_the_connection_that_it_quotes_and_no_other() -> None:
+    """MUST-54."""
+    wire = TcpWire()
+    listener = wire.listen()
+    connections = []
+    for sport in (1, 2, 3):
+        wire.syn(sport=sport)
+        wire.send(wire.connection(sport), "A")
+        connections.append(listener.accept())
+    for c in connections:
+        c.write(b"hello")
+    wire.flush()
+    wire.icmp(connections[1], 3, 1, errno.EHOSTUNREACH)
+    assert [c.soft_error for c in connections] == [0, errno.EHOSTUNREACH, 0]
+
+
 def test_soft_errors_wake_nobody_who_does_not_want_them() -> None:
     """SHLD-20."""
     wire = TcpWire()

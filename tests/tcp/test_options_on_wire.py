@@ -46,7 +46,7 @@ def test_reset_to_a_closed_port_leaves_with_the_pseudo_header_sum_open() -> None
 
 
 def test_bad_checksum_is_dropped_and_counted() -> None:
-    """MUST-3."""
+    """MUST-3, hostile/checksums."""
     wire = TcpWire()
     c = wire.established()
     wire.send(c, "PA", payload=b"hello", bad_checksum=True)
@@ -94,6 +94,7 @@ def test_peer_window_field_with_the_top_bit_is_large_and_not_negative() -> None:
         b"\xfd\x05abc" + MSS_1000,
         b"\x09\x02" + MSS_1000 + b"\xfe\x03z",
         MSS_1000 + b"\0\x02\x04\xff\xff",
+        MSS_1000 + b"\0\x02\x02\x04\x02\x00",  # behind the EOL stands no option, whatever its octets look like
         MSS_1000 + b"\x03\x00",
         MSS_1000 + b"\x03\x01",
         MSS_1000 + b"\x08\x0b",
@@ -103,7 +104,7 @@ def test_peer_window_field_with_the_top_bit_is_large_and_not_negative() -> None:
     ],
 )
 def test_syn_options_of_any_shape_leave_the_good_ones_standing(options: bytes) -> None:
-    """MUST-4, MUST-6, MUST-7, MUST-64, MUST-68: EOL, NOP, unknown kinds, odd places, wrong lengths."""
+    """MUST-4, MUST-6, MUST-7, MUST-64, MUST-68, hostile/tcp-options: unknown kinds, odd places, wrong lengths."""
     wire = syn_with(options)
     wire.expect("SA ack=1")
     assert wire.connection().snd_mss == 1000
@@ -111,7 +112,7 @@ def test_syn_options_of_any_shape_leave_the_good_ones_standing(options: bytes) -
 
 @pytest.mark.parametrize("options", [b"\xfd\x04ab", b"\x01" * 40, b"\x08\0\0\0", b"\x05\x0a" + b"\0" * 8, MSS_1000])
 def test_option_in_any_segment_is_taken_or_ignored(options: bytes) -> None:
-    """MUST-5, MUST-65: an MSS option outside a SYN changes nothing."""
+    """MUST-5, MUST-65, hostile/tcp-options: an MSS option outside a SYN changes nothing."""
     wire = TcpWire()
     c = wire.established()
     wire.send(c, "PA", payload=b"hello", options=options)
@@ -151,6 +152,16 @@ def test_syn_carries_the_mss_of_the_interface(mtu: int, mss: int) -> None:
     wire.expect(f"SA mss={mss}")
 
 
+def test_syn_offers_what_the_interface_takes_whatever_the_path_carries() -> None:
+    """SHLD-6, MUST-67: the way back may be another."""
+    wire = TcpWire()
+    wire.ip.mtu = 600
+    c = wire.connect()
+    wire.expect("S mss=1460")
+    wire.send_syn_ack(c)
+    assert c.snd_mss == 560
+
+
 def test_segments_behind_the_syn_carry_no_mss() -> None:
     """MUST-65."""
     wire = TcpWire()
@@ -158,6 +169,10 @@ def test_segments_behind_the_syn_carry_no_mss() -> None:
     wire.clear()
     wire.send_syn_ack(c)
     wire.expect("A mss=None ws=None sackok=False")
+    c.write(b"x")
+    c.close()
+    wire.flush()
+    wire.expect("FPA mss=None ws=None sackok=False")
 
 
 @pytest.mark.parametrize(
@@ -279,7 +294,7 @@ def test_window_scale_outside_a_syn_is_ignored() -> None:
 
 
 def test_timestamps_on_every_segment_once_agreed() -> None:
-    """7323/3.2-a, 7323/3.2-b: TSecr is the peer's clock, and zero in our SYN."""
+    """7323/3.2-a, 7323/3.2-b: TSecr is the peer's clock, and zero in our SYN; MUST-5: read in all others."""
     wire = TcpWire(timestamps=True, peer=Peer(timestamps=True))
     c = wire.connect()
     wire.expect("S ts=True tsecr=0")
@@ -301,7 +316,7 @@ def test_timestamps_only_if_the_peer_has_them() -> None:
 
 
 def test_segment_without_its_timestamp_is_dropped_and_nothing_aborted() -> None:
-    """7323/3.2-a; a RST needs none (7323/5.3)."""
+    """7323/3.2-a, hostile/timestamps; a RST needs none (7323/5.3)."""
     wire = TcpWire(timestamps=True, peer=Peer(timestamps=True))
     c = wire.established()
     wire.send(c, "PA", payload=b"hello", options=b"")
@@ -312,7 +327,7 @@ def test_segment_without_its_timestamp_is_dropped_and_nothing_aborted() -> None:
 
 
 def test_old_timestamp_is_dropped_and_answered() -> None:
-    """7323/5.3: PAWS."""
+    """7323/5.3, hostile/timestamps: PAWS."""
     wire = TcpWire(timestamps=True, peer=Peer(timestamps=True))
     c = wire.established()
     wire.send(c, "PA", payload=b"hello", tsval=c.ts_recent - 1)
@@ -422,7 +437,7 @@ def test_sack_blocks_beside_timestamps_are_three() -> None:
 
 
 def test_offset_beyond_or_under_the_header_is_dropped() -> None:
-    """MUST-7: a data offset that cannot be."""
+    """MUST-7, hostile/tcp-offset: a data offset that cannot be."""
     wire = TcpWire()
     c = wire.established()
     for offset in (0, 4, 15):

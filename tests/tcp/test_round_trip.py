@@ -23,7 +23,7 @@ def warm() -> tuple[TcpWire, Connection]:
 
 
 def test_echo_from_before_the_retransmission_is_not_timed() -> None:
-    """The ACK was lost; the retransmission is a duplicate to the peer, which echoes what it echoed then."""
+    """MUST-18: the ACK was lost; the retransmission is a duplicate to the peer, which echoes what it echoed then."""
     wire, c = warm()
     rto = c.rtt.rto
     sent_at = c.ts_now()
@@ -40,6 +40,7 @@ def test_echo_from_before_the_retransmission_is_not_timed() -> None:
 
 
 def test_echo_of_the_retransmission_is_timed_and_ends_the_backoff() -> None:
+    """MUST-18."""
     wire, c = warm()
     rto = c.rtt.rto
     c.write(b"y" * MSS)
@@ -65,3 +66,24 @@ def test_new_data_after_an_untimed_ack_ends_the_backoff() -> None:
     wire.core.now += 10 * MILLISECOND
     wire.send(c, "A")
     assert c.rtt.rto < 1.1 * rto
+
+
+def test_ack_of_what_fast_retransmit_sent_again_is_not_timed() -> None:
+    """MUST-18, 6298/3: Karn's rule without timestamps, and not only after a timeout."""
+    wire = TcpWire(peer=Peer(sack=False))
+    c = wire.established()
+    c.write(b"x" * 1460)
+    wire.flush()
+    wire.after(ms=10)
+    wire.send(c, "A")
+    srtt = c.rtt.srtt
+    c.write(b"y" * 1460 * 5)
+    wire.flush()
+    wire.clear()
+    wire.after(ms=20)
+    for _ in range(3):
+        wire.send(c, "A", ack=1461)
+    assert (wire.take()[0].seq - c.iss) == 1461
+    wire.after(ms=100)
+    wire.send(c, "A", ack=2921)
+    assert c.rtt.srtt == srtt

@@ -109,7 +109,7 @@ def test_urgent_pointer_is_in_no_rst() -> None:
 
 
 def test_urgent_octet_out_of_line() -> None:
-    """MUST-30, MUST-32: the last one before the pointer; the rest is ordinary text."""
+    """MUST-30, MUST-32, MUST-62: the last one before the pointer; the rest is ordinary text."""
     wire, c = receiving()
     wire.send(c, "UPA", payload=b"abcXdef", up=4)
     assert c in wire.core.ready

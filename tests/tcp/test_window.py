@@ -71,8 +71,10 @@ def test_window_shrunk_resends_what_lies_inside_it() -> None:
     wire.clear()
     wire.after(ms=1001)
     wire.expect("A seq=1 len=1460")
-    wire.send(c, "A", ack=1461, wnd=2920)
-    wire.expect("A seq=1461 len=1460", "A seq=2921 len=1460")
+    wire.send(c, "A", ack=1461, wnd=1460)  # cwnd would let two go
+    wire.expect("A seq=1461 len=1460")
+    wire.send(c, "A", ack=2921, wnd=2920)
+    wire.expect("A seq=2921 len=1460", "A seq=4381 len=1460")
 
 
 def test_window_shrunk_to_zero_is_probed_and_times_nothing_out() -> None:

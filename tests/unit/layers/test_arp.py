@@ -43,19 +43,21 @@ def test_arp_request_for_another_ignored(strange):
 
 
 def test_arp_probe_answered_and_not_cached(strange):
+    """hostile/arp."""
     strange.send(request(strange, psrc="0.0.0.0"))
     strange.expect(answer(strange, psrc="0.0.0.0"))
     assert strange.neighbours() == {}
 
 
 def test_arp_unasked_reply_not_learned(strange):
+    """hostile/arp."""
     strange.send(strange.is_at("10.0.0.2"))
     strange.expect()
     assert strange.neighbours() == {}
 
 
 def test_arp_gratuitous_updates_only_who_is_known(strange):
-    """826."""
+    """826, hostile/arp."""
     strange.send(request(strange), request(strange, psrc="10.0.0.2", pdst="10.0.0.2", hwsrc="02:00:00:00:00:99"))
     strange.send(request(strange, psrc="10.0.0.7", pdst="10.0.0.7", hwsrc="02:00:00:00:00:07"))
     entry = strange.net.arp.lookup(strange.eth[0], ip("10.0.0.2"))
@@ -88,7 +90,7 @@ def test_arp_stranger_of_another_network_answered_and_not_cached(strange):
     ],
 )
 def test_arp_impossible_packet_dropped(strange, change, reason):
-    """826."""
+    """826, hostile/arp."""
     arp = ARP(op=1, hwsrc=PEER, psrc="10.0.0.2", pdst="10.0.0.1")
     for name, value in change.items():
         setattr(arp, name, value)
@@ -99,6 +101,7 @@ def test_arp_impossible_packet_dropped(strange, change, reason):
 
 
 def test_arp_wrong_sizes_dropped_at_every_length():
+    """hostile/arp."""
     wire = Wire(known=False)
     whole = bytes(request(wire))
     wire.send(*(whole[:n] for n in range(14, 42)))
@@ -241,6 +244,7 @@ def test_arp_static_entry_for_a_group_refused():
 
 
 def test_arp_flood_of_requests_is_bounded_and_washes_out_nobody_in_use():
+    """hostile/arp."""
     wire = Wire("10.0.0.1/8", known=False)
     wire.net.config.arp.max_entries = 64
     wire.send(request(wire))

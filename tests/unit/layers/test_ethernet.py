@@ -44,6 +44,7 @@ def test_ethernet_other_protocols_counted_by_what_they_are(wire):
 
 
 def test_ethernet_padding_behind_the_packet_is_no_part_of_it(wire):
+    """hostile/ip-lengths."""
     endpoint = wire.net.udp.bind(ip("0.0.0.0"), 7)
     wire.send(bytes(wire.rx(UDP(sport=5, dport=7) / b"x")) + b"\xaa" * 17)
     assert endpoint.recv() == (b"x", ip("10.0.0.2"), 5)

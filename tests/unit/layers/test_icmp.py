@@ -195,6 +195,7 @@ def test_icmp_error_reaches_the_tcp_layer_parsed(wire):
 
 @pytest.mark.parametrize("length", range(8, 36))
 def test_icmp_error_with_a_short_quote_dropped(length):
+    """hostile/icmp-quotes."""
     wire = Wire()
     quote = bytes(IP(src="10.0.0.1", dst="10.0.0.2", proto=17) / bytes(8))
     wire.send(wire.rx(ICMP(type=3, code=1) / quote[: length - 8]))
@@ -203,16 +204,19 @@ def test_icmp_error_with_a_short_quote_dropped(length):
 
 @pytest.mark.parametrize("change", [{"version": 6}, {"ihl": 4}, {"ihl": 15}, {"frag": 1}])
 def test_icmp_error_with_an_impossible_quote_dropped(wire, change):
+    """hostile/icmp-quotes."""
     wire.send(error_about(wire, UDP(sport=5, dport=7), **change))
     assert wire.drops() == {"icmp.drop.quote": 1}
 
 
 def test_icmp_error_about_an_error_dropped(wire):
+    """hostile/icmp-quotes."""
     wire.send(error_about(wire, ICMP(type=3, code=1) / bytes(28)))
     assert wire.drops() == {"icmp.drop.about_error": 1}
 
 
 def test_icmp_error_about_a_packet_that_was_not_ours_dropped(wire):
+    """hostile/icmp-strangers."""
     wire.send(error_about(wire, UDP(sport=5, dport=7), src="10.0.0.3"))
     assert wire.drops() == {"icmp.drop.not_our_packet": 1}
 
@@ -253,7 +257,7 @@ def too_big(wire, mtu, total=None):
     ("mtu", "learned"), [(1400, 1400), (600, 600), (552, 552), (500, 552), (68, 552), (1, 552), (9000, 1500)]
 )
 def test_icmp_fragmentation_needed_lowers_the_path_mtu_to_its_floor(wire, mtu, learned):
-    """1191/6-8201/4."""
+    """hostile/icmp-mtu: 1191/6-8201/4."""
     endpoint = wire.net.icmp.open(7)
     wire.send(too_big(wire, mtu))
     assert wire.net.ipv4.route(PEER).mtu == learned
@@ -262,6 +266,7 @@ def test_icmp_fragmentation_needed_lowers_the_path_mtu_to_its_floor(wire, mtu, l
 
 @pytest.mark.parametrize(("total", "learned"), [(1500, 1492), (1492, 1006), (1006, 552), (65_535, 1500)])
 def test_icmp_fragmentation_needed_without_mtu_takes_the_next_plateau(wire, total, learned):
+    """hostile/icmp-mtu."""
     wire.net.icmp.open(7)
     quote = bytes(IP(src="10.0.0.1", dst="10.0.0.2", len=total, flags="DF") / ICMP(id=7, seq=1) / bytes(28))
     wire.send(wire.rx(ICMP(type=3, code=4) / quote))
@@ -269,6 +274,7 @@ def test_icmp_fragmentation_needed_without_mtu_takes_the_next_plateau(wire, tota
 
 
 def test_icmp_fragmentation_needed_never_raises_the_path_mtu(wire):
+    """hostile/icmp-mtu."""
     wire.net.icmp.open(7)
     wire.send(too_big(wire, 1000), too_big(wire, 1400))
     assert wire.net.ipv4.route(PEER).mtu == 1000

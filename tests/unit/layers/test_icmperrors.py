@@ -39,7 +39,7 @@ def test_icmperrors_leave_with_a_ttl_of_their_own(wire, ttl):
 
 @pytest.mark.parametrize("dst", ["255.255.255.255", "10.0.0.255", "224.0.0.1"])
 def test_icmperrors_never_about_a_broadcast_or_multicast(wire, dst):
-    """1122/3.2.2-a."""
+    """1122/3.2.2-a, hostile/casts."""
     to = "01:00:5e:00:00:01" if dst[0:3] == "224" else BROADCAST
     wire.send(wire.rx(DATAGRAM, dst=dst, to=to), wire.rx(b"x", proto=200, dst=dst, to=to))
     wire.expect()
@@ -47,7 +47,7 @@ def test_icmperrors_never_about_a_broadcast_or_multicast(wire, dst):
 
 @pytest.mark.parametrize("kind", [3, 4, 5, 11, 12, 200])
 def test_icmperrors_never_about_an_icmp_error(router, kind):
-    """1122/3.2.2-a."""
+    """1122/3.2.2-a, hostile/icmp-quotes."""
     router.send(router.rx(bytes((kind,)) + bytes(27), proto=1, dst="192.0.2.1"))
     router.expect()
     assert router.count("icmp.suppressed.error") == 1
@@ -79,6 +79,7 @@ def test_icmperrors_come_from_the_address_that_was_asked(router):
 
 
 def test_icmperrors_to_one_peer_are_limited():
+    """hostile/storms."""
     wire = Wire()
     wire.send(*[wire.rx(DATAGRAM)] * 100)
     assert len(wire.out()) == 10
@@ -89,6 +90,7 @@ def test_icmperrors_to_one_peer_are_limited():
 
 
 def test_icmperrors_to_all_peers_are_limited_together():
+    """hostile/storms."""
     wire = Wire("10.0.0.1/8", known=False)
     for n in range(200):
         wire.net.arp.add_static(wire.eth[0], ip(f"10.0.1.{n}"), bytes((2, 0, 0, 0, 0, n)))
@@ -103,6 +105,7 @@ def test_icmperrors_fragmentation_needed_is_not_held_back_by_the_peers_limit(rou
 
 
 def test_icmperrors_port_scan_answers_are_bounded():
+    """hostile/storms."""
     wire = Wire()
     wire.send(*(wire.rx(UDP(sport=5, dport=port)) for port in range(1, 2_000)))
     assert len(wire.out()) == 10

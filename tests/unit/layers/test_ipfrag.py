@@ -75,6 +75,7 @@ def test_ipfrag_overlap_with_the_same_octets_agrees(wire):
 
 @pytest.mark.parametrize("at", [0, 992, 1000, 1992])
 def test_ipfrag_overlap_with_other_octets_discards_the_datagram(wire, at):
+    """hostile/fragments."""
     endpoint = listen(wire)
     first, second, *rest = pieces(wire)
     wire.send(second, piece(wire, at, b"\xff" * 16), first, *rest)
@@ -95,15 +96,17 @@ def wrong(wire, *bad):
 
 
 def test_ipfrag_empty_fragment_discards(wire):
+    """hostile/fragments."""
     assert wrong(wire, piece(wire, 800, b"")) == {"empty"}
 
 
 def test_ipfrag_length_no_multiple_of_eight_discards(wire):
+    """hostile/fragments."""
     assert wrong(wire, piece(wire, 0, bytes(801))) == {"length"}
 
 
 def test_ipfrag_over_65535_discards(wire):
-    """The ping of death."""
+    """hostile/fragments: the ping of death."""
     assert wrong(wire, piece(wire, 65_528, bytes(8), more=False)) == {"too_long"}
     assert wire.count("ip.drop.fragment_too_long") == 1
 
@@ -117,19 +120,22 @@ def test_ipfrag_options_of_a_first_fragment_that_comes_last_count_too(wire):
 
 
 def test_ipfrag_two_ends_discard(wire):
+    """hostile/fragments."""
     assert wrong(wire, piece(wire, 5000, bytes(8), more=False)) == {"end"}
 
 
 def test_ipfrag_end_before_what_was_received_discards(wire):
+    """hostile/fragments."""
     assert wrong(wire, piece(wire, 8000, bytes(8)), piece(wire, 4000, bytes(8), more=False)) == {"end"}
 
 
 def test_ipfrag_more_behind_the_end_discards(wire):
+    """hostile/fragments."""
     assert wrong(wire, piece(wire, 4000, bytes(8), more=False), piece(wire, 8000, bytes(8))) == {"end"}
 
 
 def test_ipfrag_tiny_first_fragment_of_tcp_discards(wire):
-    """RFC 1858: flags that a filter would have looked for stand in the second fragment."""
+    """hostile/fragments: RFC 1858: flags that a filter would have looked for stand in the second fragment."""
     header = bytes(TCP(dport=80))
     wire.net.tcp.listen(ip("0.0.0.0"), 80, 5)
     wire.send(piece(wire, 0, header[:8], proto=6), piece(wire, 8, header[8:] + bytes(4), more=False, proto=6))
@@ -139,12 +145,13 @@ def test_ipfrag_tiny_first_fragment_of_tcp_discards(wire):
 
 
 def test_ipfrag_too_many_pieces_discard(wire):
+    """hostile/fragments."""
     wire.net.config.ip.reassembly_max_fragments = 10
     assert wrong(wire, *(piece(wire, 16 * n, bytes(8)) for n in range(11))) == {"too_many"}
 
 
 def test_ipfrag_timeout_reported_if_the_first_was_seen(wire):
-    """1122/3.2.1.4; manual test 6 of tapip."""
+    """1122/3.2.1.4, hostile/fragments; manual test 6 of tapip."""
     first = pieces(wire)[0]
     wire.send(first)
     wire.after(ms=59_999)
@@ -179,6 +186,7 @@ def test_ipfrag_time_runs_from_the_first_fragment_on(wire):
 
 
 def test_ipfrag_flood_is_bounded_in_datagrams_and_the_oldest_goes(wire):
+    """hostile/fragments."""
     wire.net.config.ip.reassembly_max_datagrams = 16
     endpoint = listen(wire)
     old, *rest_of_old = pieces(wire)
@@ -196,6 +204,7 @@ def test_ipfrag_flood_is_bounded_in_datagrams_and_the_oldest_goes(wire):
 
 
 def test_ipfrag_flood_is_bounded_in_octets():
+    """hostile/fragments."""
     wire = Wire()
     wire.net.config.ip.reassembly_max_bytes = 50_000
     wire.send(*(piece(wire, 800 * (n % 50), bytes(800), ident=n // 50) for n in range(500)))

@@ -46,6 +46,7 @@ def test_ipoptions_walk_passes_padding_and_unknown_kinds():
     ],
 )
 def test_ipoptions_impossible_option_named_by_its_octet(options, at):
+    """hostile/ip-options."""
     with pytest.raises(OptionError) as caught:
         find(options)
     assert caught.value.at == at

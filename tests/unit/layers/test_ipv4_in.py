@@ -30,7 +30,7 @@ def listen(wire, address="0.0.0.0"):
     ],
 )
 def test_ipv4_wrong_header_dropped(wire, fields, reason):
-    """791-1122/3.2.1.1, 1122/3.2.1.2."""
+    """hostile/ip-lengths: 791-1122/3.2.1.1, 1122/3.2.1.2."""
     endpoint = listen(wire)
     wire.send(hello(wire, **fields))
     wire.expect()
@@ -39,6 +39,7 @@ def test_ipv4_wrong_header_dropped(wire, fields, reason):
 
 
 def test_ipv4_truncated_at_every_length_dropped(wire):
+    """hostile/ip-lengths."""
     whole = bytes(hello(wire))
     wire.send(*(whole[:n] for n in range(14, len(whole))))
     wire.expect()
@@ -49,13 +50,14 @@ def test_ipv4_truncated_at_every_length_dropped(wire):
     "src", ["0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "10.0.0.255"]
 )
 def test_ipv4_impossible_source_dropped(wire, src):
-    """1122/3.2.1.3."""
+    """1122/3.2.1.3, hostile/sources."""
     wire.send(wire.rx(ICMP(), src=src, by="10.0.0.2"))
     wire.expect()
     assert wire.drops() == {"ip.drop.source": 1}
 
 
 def test_ipv4_land_attack_dropped(wire):
+    """hostile/sources."""
     wire.net.tcp.listen(ip("0.0.0.0"), 80, 5)
     wire.send(wire.rx(TCP(sport=80, dport=80), src="10.0.0.1", by="10.0.0.2"))
     wire.expect()
@@ -76,7 +78,7 @@ def test_ipv4_packet_for_another_dropped_by_a_host(wire):
 
 
 def test_ipv4_link_broadcast_of_a_unicast_dropped(wire):
-    """1122/3.3.6."""
+    """1122/3.3.6, hostile/casts."""
     endpoint = listen(wire)
     wire.send(hello(wire, to=BROADCAST))
     wire.expect()

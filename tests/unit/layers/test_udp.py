@@ -71,6 +71,7 @@ def test_udp_first_line_typed_is_not_lost(strange):
     ],
 )
 def test_udp_wrong_header_dropped(wire, change, reason):
+    """hostile/checksums."""
     endpoint = wire.net.udp.bind(ANY4, 7)
     packet = datagram(wire)
     for name, value in change.items():
@@ -177,6 +178,7 @@ def test_udp_broadcast_and_multicast_reach_all_that_match(wire, dst):
 
 
 def test_udp_broadcast_to_no_port_gets_no_answer(wire):
+    """hostile/casts."""
     wire.send(datagram(wire, dst="10.0.0.255", to=BROADCAST))
     wire.expect()
 
