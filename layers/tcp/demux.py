@@ -25,9 +25,10 @@ from scapystack.base.seq import seq_gt
 from scapystack.base.types import SECOND, Address, Nanoseconds
 from scapystack.layers.ipoptions import return_route
 from scapystack.layers.ports import pick
-from scapystack.layers.tcp import icmp, timers
+from scapystack.layers.tcp import early, icmp, timers
 from scapystack.layers.tcp.bound import BoundPorts
 from scapystack.layers.tcp.cookies import SynCookies
+from scapystack.layers.tcp.fastopen import CookieCache, ServerCookies
 from scapystack.layers.tcp.input import segment_arrives
 from scapystack.layers.tcp.isn import IsnGenerator
 from scapystack.layers.tcp.listen import Listener
@@ -53,6 +54,8 @@ class Tcp:
         self.isns = IsnGenerator(core.rng.derive("tcp-isn").bytes(32))
         self.cookies = SynCookies(core.rng.derive("tcp-cookies").bytes(32))
         self.rng = core.rng.derive("tcp-ports")
+        self.fastopen_cache = CookieCache(self.config.fastopen_cache)
+        self.fastopen_cookies = ServerCookies(core.rng.derive("tcp-fastopen").bytes(32), self.config.fastopen_key_ms)
         self.connections: dict[Key, Connection] = {}
         self.listeners: dict[tuple[Address, int], Listener] = {}
         self.ports: dict[int, int] = {}  # local port: how many connections have it
@@ -280,8 +283,12 @@ class Tcp:
         local_port: int = 0,
         reuse: bool = False,
         options: Options | None = None,
+        fastopen: bool = False,
     ) -> Connection:
         """An active OPEN: the connection in SYN-SENT, its SYN due in the next output pass.
+
+        With `fastopen` what is written before the handshake is done is kept, and leaves with the SYN where
+        the server's cookie is known: then the SYN waits for the first `write` (RFC 7413).
 
         Raises OSError: ENETUNREACH, EADDRNOTAVAIL, EADDRINUSE; MUST-46: ENETUNREACH for a remote
         address that is broadcast, multicast or unspecified.
@@ -312,6 +319,9 @@ class Tcp:
         c.move(SYN_SENT)
         c.rcv_wscale = c.offered_wscale()
         c.syn_pending = True
+        if fastopen:
+            early.prepare(c)
+            set_mss(c)
         c.mark_dirty()
         return c
 
@@ -377,6 +387,8 @@ class Tcp:
         if c.listener is not None:
             c.listener.forget(c)
             c.listener = None
+        if c.fastopen is not None:
+            early.ended(c, error)
         c.error = error
         c.move(CLOSED)
         c.rtx_at = c.persist_at = c.delack_at = c.keepalive_at = c.wait_at = NEVER

@@ -14,6 +14,8 @@ from scapystack.base.types import MILLISECOND, SECOND, Address, Nanoseconds
 
 COOKIE_SIZE = 8
 """Octets of our cookies, of the 4 to 16 that RFC 7413 section 4.1.1 allows; Linux's are 8 too."""
+CLIENT, SERVER = 1, 2
+"""Bits of `TcpConfig.fastopen`."""
 HOLD_NS = 60 * SECOND
 """How long a pending request counts that no handshake has completed, though it ended (section 5.1)."""
 _MOST_FAILURES = 6  # 60 s doubled so often are 64 minutes
@@ -84,6 +86,29 @@ class PendingRequests:
         self._count -= 1
         if began + HOLD_NS > now:
             heappush(self._until, began + HOLD_NS)
+
+
+class FastOpen:
+    """What one handshake has to do with Fast Open. It goes when the handshake is over.
+
+    `cookie`: what our SYN or SYN-ACK says, empty to ask for one; None for nothing at all. `plain`: not any
+    more, since it may be why nobody answered. `data`: octets that our SYN carried. `pending`: where a
+    server counts it, the text of whose SYN was delivered; `began`: when.
+    """
+
+    __slots__ = ("began", "cookie", "data", "pending", "plain")
+
+    def __init__(self, cookie: bytes | None, pending: PendingRequests | None = None, began: Nanoseconds = 0) -> None:
+        self.cookie = cookie
+        self.plain = False
+        self.data = 0
+        self.pending = pending
+        self.began = began
+
+    @property
+    def option(self) -> bytes | None:
+        """What the next SYN or SYN-ACK carries."""
+        return None if self.plain else self.cookie
 
 
 class Known(NamedTuple):

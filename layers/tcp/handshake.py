@@ -10,6 +10,7 @@ import errno
 
 from scapystack.base.segment import ACK, RST, SYN, Segment
 from scapystack.base.seq import seq_gt, seq_le
+from scapystack.layers.tcp import early
 from scapystack.layers.tcp.ack import time_round_trip
 from scapystack.layers.tcp.congestion.control import initial_window
 from scapystack.layers.tcp.output import advertised_mss
@@ -50,6 +51,8 @@ def syn_sent(c: Tcb, seg: Segment) -> None:
     else:
         # simultaneous open (MUST-10): both SYNs have crossed
         c.move(SYN_RECEIVED)
+        if c.fastopen is not None:
+            c.fastopen.plain = True  # the cookie was for a server
         c.rtx_at = NEVER
         c.syn_pending = True
     c.mark_dirty()
@@ -96,26 +99,32 @@ def window_shift(rcvbuf: int) -> int:
 
 def syn_received(c: Tcb, seg: Segment) -> bool:
     """The ACK that ends the handshake. True if the segment's rest is to be processed."""
-    if seq_le(seg.ack, c.snd_una) or seq_gt(seg.ack, c.snd_nxt):
+    if seq_le(seg.ack, c.iss) or seq_gt(seg.ack, c.snd_nxt):
         c.core.counters["tcp.drop.bad_ack"] += 1
         c.tcp.send_rst_for(seg)
         return False
+    was_early = c.early
     listener = c.listener
-    if listener is not None and not listener.admit(c):
+    if listener is not None and not was_early and not listener.admit(c):
         return False
     c.snd_wnd = seg.wnd << c.snd_wscale
     c.max_snd_wnd = c.snd_wnd
     c.snd_wl1 = seg.seq
     c.snd_wl2 = seg.ack
-    _syn_acknowledged(c, seg)
     c.snd_una = (c.iss + 1) & MASK
+    _syn_acknowledged(c, seg)
     established(c)
+    if was_early and c.snd_nxt != c.snd_una:
+        c.rtx_at = c.core.now + c.rtt.rto  # from here on the timer is for what was sent behind the SYN-ACK
+        c.arm(c.rtx_at)
     return True
 
 
 def _syn_acknowledged(c: Tcb, seg: Segment) -> None:
-    """The SYN is through: time it, stop its timer."""
+    """The SYN is through: time it, stop its timer, and see what became of its data."""
     time_round_trip(c, seg, c.core.now)
+    if c.fastopen is not None and not c.passive:
+        early.answered(c, seg)
     c.rtt_seq = None
     c.rtx_at = NEVER
     c.retransmits = 0
@@ -128,12 +137,10 @@ def established(c: Tcb) -> None:
     """
     c.move(FIN_WAIT_1 if c.fin_queued else ESTABLISHED)
     c.heard_at = c.core.now
-    segments = c.config.initial_cwnd_segments
-    if c.syn_retransmitted:
-        # 6298/5.7 and 5681/3.1-d: the path has shown a loss; RTO 3 s until there is a sample
-        segments = 1
-        c.rtt.after_lost_syn()
-    c.cc.start(c.snd_mss, initial_window(c.snd_mss, segments))
+    if not c.early or c.syn_retransmitted:
+        start_sending(c)
+    if c.fastopen is not None:
+        early.completed(c)
     c.rtx_nxt = c.rtx_end = c.snd_nxt
     c.recover = c.iss
     if c.options.keepalive:
@@ -141,3 +148,13 @@ def established(c: Tcb) -> None:
     c.core.mark_ready(c)
     c.tcp.opened(c)
     c.mark_dirty()
+
+
+def start_sending(c: Tcb) -> None:
+    """Set the initial window: in ESTABLISHED, or earlier for an early connection (RFC 7413 section 4.2.2, 6)."""
+    segments = c.config.initial_cwnd_segments
+    if c.syn_retransmitted:
+        # 6298/5.7 and 5681/3.1-d: the path has shown a loss; RTO 3 s until there is a sample
+        segments = 1
+        c.rtt.after_lost_syn()
+    c.cc.start(c.snd_mss, initial_window(c.snd_mss, segments))

@@ -10,7 +10,7 @@ from scapystack.layers.tcp.output import advertised_mss
 from scapystack.layers.tcp.state import STATE_NAMES
 from scapystack.layers.tcp.tcb import NEVER, Tcb
 
-TS, SACK, WSCALE = 1, 2, 4
+TS, SACK, WSCALE, SYN_DATA = 1, 2, 4, 32
 """Bits of `options`, as in `tcpi_options`."""
 
 
@@ -71,7 +71,10 @@ def snapshot(c: Tcb) -> TcpInfo:
         retransmits=c.retransmits,
         probes=max(c.persist_shift, c.keepalive_sent),
         backoff=c.rtt.shift,
-        options=(TS if c.ts_ok else 0) | (SACK if c.sack_ok else 0) | (WSCALE if c.ws_ok else 0),
+        options=(TS if c.ts_ok else 0)
+        | (SACK if c.sack_ok else 0)
+        | (WSCALE if c.ws_ok else 0)
+        | (SYN_DATA if c.syn_data else 0),
         snd_wscale=c.snd_wscale,
         rcv_wscale=c.rcv_wscale,
         rto_us=c.rtt.rto // 1_000,

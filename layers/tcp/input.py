@@ -168,7 +168,7 @@ def _reset(c: Tcb, seg: Segment) -> None:
     if ahead == 0:
         c.core.counters["tcp.resets_received"] += 1
         if c.state == SYN_RECEIVED:
-            c.tcp.close(c, 0 if c.passive else errno.ECONNREFUSED)
+            c.tcp.close(c, (errno.ECONNRESET if c.early else 0) if c.passive else errno.ECONNREFUSED)
         elif c.state in (CLOSING, LAST_ACK):
             c.tcp.close(c, 0)
         else:
@@ -191,7 +191,7 @@ def _syn(c: Tcb, seg: Segment) -> bool:
         seg.flags &= ~SYN
         seg.seq = (seg.seq + 1) & MASK
         return True
-    if c.state == SYN_RECEIVED and c.passive and (seg.seq - c.rcv_nxt) & MASK < c.rcv_wnd:
+    if c.state == SYN_RECEIVED and c.passive and not c.early and (seg.seq - c.rcv_nxt) & MASK < c.rcv_wnd:
         # RFC 9293 section 3.10.7.4, fourth: back to LISTEN, which here means that the child is gone
         c.tcp.close(c, 0)
         return False

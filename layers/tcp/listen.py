@@ -15,7 +15,8 @@ from scapystack.base.addr import endpoint_text
 from scapystack.base.events import Endpoint
 from scapystack.base.segment import ACK, FIN, RST, SYN, Segment
 from scapystack.base.types import MILLISECOND, Address, Nanoseconds
-from scapystack.layers.tcp import cookies, handshake
+from scapystack.layers.tcp import cookies, early, handshake
+from scapystack.layers.tcp.fastopen import PendingRequests
 from scapystack.layers.tcp.input import segment_arrives
 from scapystack.layers.tcp.options import encode_syn
 from scapystack.layers.tcp.output import mss_for
@@ -34,7 +35,8 @@ class Listener(Endpoint):
     """What `Tcp.listen` returns. `options` are inherited by the connections it accepts."""
 
     __slots__ = (
-        "backlog", "cookies_until", "half_open", "local_addr", "local_port", "open", "options", "queue", "reuse", "tcp",
+        "backlog", "cookies_until", "half_open", "local_addr", "local_port", "open", "options", "pending", "queue",
+        "reuse", "tcp",
     )  # fmt: skip
 
     def __init__(self, tcp: Tcp, local: Address, port: int, backlog: int, reuse: bool = False) -> None:
@@ -48,6 +50,7 @@ class Listener(Endpoint):
         self.half_open: dict[tuple[Address, int, Address, int], Tcb] = {}  # the oldest first
         self.queue: deque[Connection] = deque()
         self.cookies_until: Nanoseconds = 0  # an ACK may bring a cookie back: one was sent of late
+        self.pending = PendingRequests()
         self.open = True
 
     # -- the application ---------------------------------------------------------------------------
@@ -109,6 +112,9 @@ class Listener(Endpoint):
         if child is not None:
             child.syn_pending = True
             child.mark_dirty()
+            if early.take_syn_data(self, child, seg):
+                handshake.start_sending(child)
+                self._enqueue(child)
 
     def synack_retries(self) -> int:
         """How often a SYN and ACK is sent again: in a queue more than half full twice (7 s in all), for there
@@ -153,12 +159,16 @@ class Listener(Endpoint):
         """The child's handshake is complete: queue it. False if there is no room; the ACK is then ignored."""
         if self._accept_queue_full():
             return False
+        self._enqueue(child)
+        return True
+
+    def _enqueue(self, child: Tcb) -> None:
+        """From the SYN queue to the accept queue."""
         del self.half_open[child.key]
         self.queue.append(child)  # type: ignore[arg-type]  # a child is made as a Connection
         self.tcp.half_open -= 1
         self.tcp.waiting += 1
         self.tcp.core.mark_ready(self)
-        return True
 
     def forget(self, child: Tcb) -> None:
         """The child ended before it was accepted."""

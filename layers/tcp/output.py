@@ -14,6 +14,7 @@ from scapystack.base.datagram import Route
 from scapystack.base.segment import ACK, FIN, PSH, RST, SYN, URG
 from scapystack.base.seq import HALF, seq_ge, seq_gt, seq_lt
 from scapystack.base.types import MILLISECOND, Buffer
+from scapystack.layers.tcp.early import data_for_syn
 from scapystack.layers.tcp.options import encode, encode_syn, encode_timestamps
 from scapystack.layers.tcp.state import FLUSHES, SYN_RECEIVED, SYNCHRONIZED
 from scapystack.layers.tcp.tcb import NEVER, Options, Tcb
@@ -27,8 +28,9 @@ def output(c: Tcb) -> None:
     """Send what the connection may send now."""
     if c.syn_pending:
         send_syn(c)
-        return
-    if c.state in FLUSHES:
+        if not c.early:
+            return
+    if c.state in FLUSHES or c.early:
         if c.rtx_nxt != c.rtx_end:
             retransmit(c)
         if c.rtx_nxt == c.rtx_end:
@@ -212,7 +214,10 @@ def acceptable_seq(c: Tcb) -> int:
 
 
 def send_syn(c: Tcb) -> None:
-    """SYN, or SYN and ACK in SYN-RECEIVED, with the options that may be agreed on."""
+    """SYN, or SYN and ACK in SYN-RECEIVED, with the options that may be agreed on.
+
+    The first SYN may carry data (RFC 7413); no other does, nor does any SYN-ACK.
+    """
     c.syn_pending = False
     config = c.config
     answer = c.state == SYN_RECEIVED
@@ -221,16 +226,24 @@ def send_syn(c: Tcb) -> None:
     timestamps = (c.ts_now(), tsecr) if (c.ts_ok if answer else config.timestamps) else None
     wscale = c.rcv_wscale if (c.ws_ok if answer else config.window_scaling) else None
     sack = c.sack_ok if answer else config.sack
-    options = encode_syn(advertised_mss(c), wscale, sack, timestamps)  # MUST-14, SHLD-5, MAY-3: MSS in each
-    window = min(c.options.rcvbuf, 0xFFFF)  # never scaled in a SYN
+    cookie = c.fastopen.option if c.fastopen is not None else None
+    # MUST-14, SHLD-5, MAY-3: MSS in each
+    options = encode_syn(advertised_mss(c), wscale, sack, timestamps, cookie)
+    # never scaled in a SYN
+    window = min((c.rcv_adv - c.rcv_nxt) & MASK if answer else c.options.rcvbuf, 0xFFFF)
     c.ack_now = False
     now = c.core.now
     first = c.snd_nxt == c.iss
-    c.snd_nxt = (c.iss + 1) & MASK
-    c.rtx_nxt = c.rtx_end = c.snd_nxt
-    c.rtt_seq = c.snd_nxt if first else None  # MUST-18, Karn: a SYN that was sent twice is not timed
+    n = 0
+    if first:
+        n = data_for_syn(c, len(options))
+        c.snd_nxt = (c.iss + 1 + n) & MASK
+        c.rtx_nxt = c.rtx_end = c.snd_nxt
+        if c.early:
+            c.snd_una = c.snd_nxt  # what the application sends before the handshake ends is counted by itself
+    c.rtt_seq = (c.iss + 1) & MASK if first else None  # MUST-18, Karn: a SYN that was sent twice is not timed
     c.rtt_at = now
-    transmit(c, c.iss, SYN | ACK if answer else SYN, window, options)
+    transmit(c, c.iss, SYN | ACK if answer else SYN, window, options, c.sendbuf.slice(0, n) if n else (), n)
     if c.rtx_at == NEVER:
         c.rtx_at = now + c.patience(c.rtt.rto, c.heard_at)
         c.arm(c.rtx_at)

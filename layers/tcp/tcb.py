@@ -17,11 +17,12 @@ from scapystack.base.datagram import PROTO_TCP, Route
 from scapystack.base.events import Endpoint
 from scapystack.base.types import MILLISECOND, Address, Nanoseconds
 from scapystack.layers.tcp.congestion import CongestionControl, make
+from scapystack.layers.tcp.fastopen import FastOpen
 from scapystack.layers.tcp.reassembly import Reassembly
 from scapystack.layers.tcp.recvqueue import ReceiveQueue
 from scapystack.layers.tcp.rtt import RttEstimator
 from scapystack.layers.tcp.sendbuf import SendBuffer
-from scapystack.layers.tcp.state import CLOSED, STATE_NAMES, TRANSITIONS
+from scapystack.layers.tcp.state import CLOSED, STATE_NAMES, SYN_SENT, TRANSITIONS
 
 if TYPE_CHECKING:
     from scapystack.layers.tcp.demux import Tcp
@@ -50,6 +51,7 @@ class Options:
     tos: int = 0
     linger_s: float | None = None
     oobinline: bool = False
+    fastopen: int = 0  # a listener's: how many Fast Open requests may be pending; 0: none is taken
     congestion: str = "reno"
     ip_options: bytes = b""  # sent in every packet (MUST-51: a source route; MAY-10, MAY-11: others)
     report_errors: bool = True  # SHLD-20: off, a soft error is noted and nobody is woken
@@ -74,16 +76,16 @@ class Tcb(Endpoint):
 
     __slots__ = (
         "ack_bytes", "ack_now", "acks_due", "cc", "challenge_at", "challenge_count", "config", "core", "cwnd_limited",
-        "delack_at", "dirty", "dup_room", "dupacks", "error", "fin_at_seq", "fin_queued", "fin_received", "fin_sent",
-        "first_rtx_at", "heap_at", "heard_at", "held", "in_recovery", "inflation", "irs", "iss", "keepalive_at",
-        "keepalive_sent", "last_ack_sent", "last_acked", "last_data_at", "last_sack", "listener", "local_addr",
-        "local_port", "max_snd_wnd", "mss_acked", "mss_since", "oob", "oob_seq", "ooo", "options", "passive",
-        "peer_mss", "persist_at", "persist_shift", "pmtu_claim", "pseudo", "quick", "rcv_adv", "rcv_mss", "rcv_nxt",
-        "rcv_shut", "rcv_up", "rcv_wscale", "recover", "recvq", "remote_addr", "remote_port", "retransmits", "route",
-        "rto_recovery", "rtt", "rtt_at", "rtt_seq", "rtx_at", "rtx_end", "rtx_nxt", "rtx_ts", "sack_ok", "sendbuf",
-        "snd_mss", "snd_nxt", "snd_una", "snd_up", "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale", "soft_error",
-        "state", "syn_pending", "syn_retransmitted", "tcp", "total_retrans", "ts_offset", "ts_ok", "ts_recent",
-        "ts_recent_at", "wait_at", "want_write", "write_shut", "ws_ok",
+        "delack_at", "dirty", "dup_room", "dupacks", "error", "fastopen", "fin_at_seq", "fin_queued", "fin_received",
+        "fin_sent", "first_rtx_at", "heap_at", "heard_at", "held", "in_recovery", "inflation", "irs", "iss",
+        "keepalive_at", "keepalive_sent", "last_ack_sent", "last_acked", "last_data_at", "last_sack", "listener",
+        "local_addr", "local_port", "max_snd_wnd", "mss_acked", "mss_since", "oob", "oob_seq", "ooo", "options",
+        "passive", "peer_mss", "persist_at", "persist_shift", "pmtu_claim", "pseudo", "quick", "rcv_adv", "rcv_mss",
+        "rcv_nxt", "rcv_shut", "rcv_up", "rcv_wscale", "recover", "recvq", "remote_addr", "remote_port", "retransmits",
+        "route", "rto_recovery", "rtt", "rtt_at", "rtt_seq", "rtx_at", "rtx_end", "rtx_nxt", "rtx_ts", "sack_ok",
+        "sendbuf", "snd_mss", "snd_nxt", "snd_una", "snd_up", "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale",
+        "soft_error", "state", "syn_data", "syn_pending", "syn_retransmitted", "tcp", "total_retrans", "ts_offset",
+        "ts_ok", "ts_recent", "ts_recent_at", "wait_at", "want_write", "write_shut", "ws_ok",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +107,8 @@ class Tcb(Endpoint):
         self.held = True  # an application has it, or will
         self.error = 0
         self.soft_error = 0
+        self.fastopen: FastOpen | None = None  # while a handshake is under way that has to do with it
+        self.syn_data = False  # Fast Open has worked: a SYN's data was taken
         # send sequence space
         self.iss = tcp.isns.isn(tcp.core.now, local[0], local[1], remote[0], remote[1])
         self.snd_una = self.iss
@@ -260,6 +264,17 @@ class Tcb(Endpoint):
     def rcv_wnd(self) -> int:
         """RCV.WND: from RCV.NXT to the right edge last advertised."""
         return (self.rcv_adv - self.rcv_nxt) & 0xFFFFFFFF
+
+    @property
+    def early(self) -> bool:
+        """In SYN-RECEIVED by Fast Open: the application has the SYN's data and may answer (RFC 7413)."""
+        fast = self.fastopen
+        return fast is not None and fast.pending is not None
+
+    @property
+    def deferred(self) -> bool:
+        """In SYN-SENT by Fast Open, the SYN yet to be sent: it waits for what the application writes."""
+        return self.state == SYN_SENT and self.snd_nxt == self.iss and not self.syn_pending
 
     def writable_room(self) -> bool:
         """Whether a third of the send buffer is free, so that a writer wakes to a useful amount."""

@@ -87,6 +87,8 @@ def _resend_syn(c: Tcb) -> None:
     c.rtt.back_off()
     c.rtt_seq = None
     c.syn_retransmitted = True
+    if c.fastopen is not None:
+        c.fastopen.plain = True  # RFC 7413 section 4.2.2: the next one without data and option
     c.syn_pending = True
     c.mark_dirty()
 

@@ -44,8 +44,8 @@ class Connection(Tcb):
 
     @property
     def connected(self) -> bool:
-        """Whether the handshake is done and the connection not ended."""
-        return self.state in SYNCHRONIZED
+        """Whether the handshake is done, or need not be waited for (`Tcb.early`), and the connection not ended."""
+        return self.state in SYNCHRONIZED or self.early
 
     @property
     def readable(self) -> bool:
@@ -65,9 +65,9 @@ class Connection(Tcb):
     @property
     def writable(self) -> bool:
         """Whether `write` would take a useful amount, or raise."""
-        if self.state in CAN_SEND and not self.write_shut:
+        if (self.state in CAN_SEND or self.early) and not self.write_shut:
             return self.writable_room()
-        return self.state not in (SYN_SENT, SYN_RECEIVED)
+        return self.state not in (SYN_SENT, SYN_RECEIVED) or self.early or self.deferred
 
     @property
     def write_space(self) -> int:
@@ -87,7 +87,7 @@ class Connection(Tcb):
         A `bytes` object is kept, not copied; anything that may change is copied. Raises OSError: the
         connection's error, EPIPE after `shutdown_write` or `close`, ENOTCONN before the handshake.
         """
-        if self.state not in CAN_SEND or self.write_shut:
+        if (self.state not in CAN_SEND and not self._takes_early()) or self.write_shut:
             raise self._cannot_send()
         room = self.options.sndbuf - len(self.sendbuf)
         n = len(data)
@@ -105,11 +105,22 @@ class Connection(Tcb):
             self.mark_dirty()
         return n
 
+    def _takes_early(self) -> bool:
+        """Whether Fast Open lets the application write before the handshake is done; a SYN that has waited leaves."""
+        if self.deferred:
+            self.heard_at = self.core.now
+            self.syn_pending = True
+            self.mark_dirty()
+        return self.early or (self.state == SYN_SENT and self.fastopen is not None)
+
     def write_urgent(self, data: Buffer) -> int:
-        """`write`, and point SND.UP behind its last octet (MUST-30, MUST-31)."""
+        """`write`, and point SND.UP behind its last octet (MUST-30, MUST-31). ENOTCONN in SYN-SENT."""
+        if self.state == SYN_SENT:
+            raise self._cannot_send()
         n = self.write(data)
         if n:
-            self.snd_up = (self.snd_una + len(self.sendbuf)) & MASK
+            syn = self.early and self.snd_nxt == self.iss  # yet to be sent
+            self.snd_up = (self.snd_una + syn + len(self.sendbuf)) & MASK
             self.ack_now = True  # where no text may leave now, the pointer does
         return n
 
@@ -122,7 +133,7 @@ class Connection(Tcb):
     def _cannot_send(self) -> OSError:
         if self.error:
             return self.take_error_as_exception()
-        if self.state in (SYN_SENT, SYN_RECEIVED):
+        if self.state in (SYN_SENT, SYN_RECEIVED) and not self.early:
             return os_error(errno.ENOTCONN)
         return os_error(errno.EPIPE)
 
@@ -293,7 +304,7 @@ class Connection(Tcb):
 
     def options_changed(self) -> None:
         """Have changed `options` take effect: they are read live, but timers and sizes are not."""
-        if self.state in SYNCHRONIZED:
+        if self.connected:
             timers.start_keepalive(self)
             pathmtu.set_mss(self)
         if self.cc.name != self.options.congestion:

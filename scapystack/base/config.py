@@ -99,6 +99,9 @@ class TcpConfig:
     keepalive_interval_ms: int = 75_000
     keepalive_probes: int = 9
     user_timeout_ms: int = 0  # 0: R2 rules
+    fastopen: int = 0  # RFC 7413, on request: 1 as a client, 2 as a server, 3 as both (0: neither)
+    fastopen_key_ms: int = 3_600_000  # a server's cookie is good for one to two of these
+    fastopen_cache: int = 1_024  # servers whose cookie a client keeps, and paths where it has failed
     backlog: int = 128
     max_syn_backlog: int = 1_024  # half-open connections of one listener
     max_half_open: int = 2_048  # and of all listeners
@@ -148,6 +151,7 @@ _PORTS = (1, 65_535)
 _RANGES: dict[str, tuple[int, int]] = {
     "ip.ttl": (1, 255),  # RFC 1122 section 3.2.1.7: never 0; one octet
     "ip.pmtu_expire_ms": (300_000, 1 << 52),  # RFC 1191 section 3; the most is as good as never
+    "tcp.fastopen": (0, 3),
     "udp.ephemeral_low": _PORTS,
     "udp.ephemeral_high": _PORTS,
     "tcp.ephemeral_low": _PORTS,
@@ -156,7 +160,7 @@ _RANGES: dict[str, tuple[int, int]] = {
 """What fits a header's field; other numbers are bounded by nothing but sense."""
 _INTERVALS = {
     "arp.retry_ms", "arp.probe_interval_ms", "arp.announce_interval_ms", "tcp.min_rto_ms", "tcp.initial_rto_ms",
-    "tcp.max_rto_ms", "tcp.keepalive_idle_ms", "tcp.keepalive_interval_ms",
+    "tcp.max_rto_ms", "tcp.keepalive_idle_ms", "tcp.keepalive_interval_ms", "tcp.fastopen_key_ms",
 }  # fmt: skip
 """What is waited again and again: with 0 it would never end."""
 

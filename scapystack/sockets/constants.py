@@ -19,6 +19,7 @@ from socket import (
     IPPROTO_TCP,
     IPPROTO_UDP,
     MSG_DONTWAIT,
+    MSG_FASTOPEN,
     MSG_NOSIGNAL,
     MSG_OOB,
     MSG_PEEK,
@@ -48,6 +49,7 @@ from socket import (
     SOMAXCONN,
     TCP_CONGESTION,
     TCP_CORK,
+    TCP_FASTOPEN,
     TCP_INFO,
     TCP_KEEPCNT,
     TCP_KEEPIDLE,
@@ -60,6 +62,9 @@ from socket import (
     SocketKind,
     gaierror,
 )
+
+TCP_FASTOPEN_CONNECT = 30
+"""Linux's number (netinet/tcp.h); the `socket` module has no name for it."""
 
 __all__ = [
     "AF_INET",
@@ -76,6 +81,7 @@ __all__ = [
     "IPPROTO_TCP",
     "IPPROTO_UDP",
     "MSG_DONTWAIT",
+    "MSG_FASTOPEN",
     "MSG_NOSIGNAL",
     "MSG_OOB",
     "MSG_PEEK",
@@ -105,6 +111,8 @@ __all__ = [
     "SOMAXCONN",
     "TCP_CONGESTION",
     "TCP_CORK",
+    "TCP_FASTOPEN",
+    "TCP_FASTOPEN_CONNECT",
     "TCP_INFO",
     "TCP_KEEPCNT",
     "TCP_KEEPIDLE",

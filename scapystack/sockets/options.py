@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from errno import EINVAL, ENOENT, ENOPROTOOPT
+from errno import EINVAL, ENOENT, ENOPROTOOPT, EOPNOTSUPP
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scapystack.base.errors import os_error
 from scapystack.base.types import Buffer
 from scapystack.layers.tcp.congestion import names as congestion_names
+from scapystack.layers.tcp.fastopen import CLIENT
 from scapystack.sockets import constants as c
 from scapystack.sockets.tcpinfo import pack_tcp_info
 
@@ -152,6 +153,20 @@ def _read_ttl(sock: Any) -> int:
     return int(sock._read_setting("ttl")) or int(sock._net.config.ip.ttl)
 
 
+def _write_fastopen(sock: Any, value: int) -> None:
+    if value < 0 or sock._connection is not None:
+        raise os_error(EINVAL)  # as Linux: for listeners, and those that may become one
+    sock._write_setting("fastopen", min(value, c.SOMAXCONN))
+
+
+def _write_fastopen_connect(sock: Any, value: int) -> None:
+    if not sock._net.config.tcp.fastopen & CLIENT:
+        raise os_error(EOPNOTSUPP)
+    if value not in (0, 1) or sock._listening() or sock._connection is not None:
+        raise os_error(EINVAL)
+    sock._write_setting("fastopen_connect", value == 1)
+
+
 _TABLE: dict[tuple[int, int], Option] = {
     (c.SOL_SOCKET, c.SO_TYPE): _only(lambda s: int(s.type)),
     (c.SOL_SOCKET, c.SO_DOMAIN): _only(lambda s: int(s.family)),
@@ -174,6 +189,10 @@ _TABLE: dict[tuple[int, int], Option] = {
     (c.IPPROTO_TCP, c.TCP_USER_TIMEOUT): _setting("user_timeout_ms", 0, 0x7FFFFFFF),
     (c.IPPROTO_TCP, c.TCP_MAXSEG): Option(_read_maxseg, _setting("mss", 88, 65_495).write),
     (c.IPPROTO_TCP, c.TCP_INFO): Option(lambda s: pack_tcp_info(s._tcp_info(), s._listening()), None),
+    (c.IPPROTO_TCP, c.TCP_FASTOPEN): Option(lambda s: int(s._read_setting("fastopen")), _write_fastopen),
+    (c.IPPROTO_TCP, c.TCP_FASTOPEN_CONNECT): Option(
+        lambda s: int(s._read_setting("fastopen_connect")), _write_fastopen_connect
+    ),
     (c.IPPROTO_TCP, c.TCP_CONGESTION): Option(_read_congestion, _write_congestion, packed=True),
     (c.IPPROTO_IP, c.IP_TTL): Option(_read_ttl, _write_ttl),
     (c.IPPROTO_IP, c.IP_TOS): _setting("tos", 0, 255),

@@ -9,13 +9,25 @@ from __future__ import annotations
 
 from _thread import LockType, allocate_lock
 from collections.abc import Callable
-from errno import EADDRNOTAVAIL, EAGAIN, EALREADY, ECONNABORTED, EINPROGRESS, EINVAL, EISCONN, ENOTCONN, EPIPE
+from errno import (
+    EADDRNOTAVAIL,
+    EAGAIN,
+    EALREADY,
+    ECONNABORTED,
+    EINPROGRESS,
+    EINVAL,
+    EISCONN,
+    ENOTCONN,
+    EOPNOTSUPP,
+    EPIPE,
+)
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scapystack.base.addr import ANY4, LOCALHOST4
 from scapystack.base.errors import os_error
 from scapystack.base.types import SECOND, Address, Buffer
+from scapystack.layers.tcp.fastopen import CLIENT
 from scapystack.layers.tcp.state import CLOSED, FIN_WAIT_2, SYN_RECEIVED, SYN_SENT, TIME_WAIT
 from scapystack.layers.tcp.tcb import Options
 from scapystack.sockets import constants as c
@@ -29,7 +41,7 @@ if TYPE_CHECKING:
     from scapystack.sockets.waiting import Ground
 
 _FIN_ACKNOWLEDGED = frozenset((FIN_WAIT_2, TIME_WAIT, CLOSED))
-_SOCKET_SETTINGS = frozenset(("reuse", "broadcast"))  # kept here; all others are TCP's Options
+_SOCKET_SETTINGS = frozenset(("reuse", "broadcast", "fastopen_connect"))  # kept here; all others are TCP's Options
 
 
 class StreamSocket(Socket):
@@ -41,6 +53,7 @@ class StreamSocket(Socket):
         self._listener: Listener | None = None
         self._connection: Connection | None = None
         self._reserved = False
+        self._fastopen_connect = False
         self._established = connection is not None  # connect() has reported its success
         if connection is None:
             self._options = Options.of(self._net.config.tcp)
@@ -98,7 +111,8 @@ class StreamSocket(Socket):
         """Open a connection and wait until it is made.
 
         Raises OSError: ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ..., EINPROGRESS (BlockingIOError)
-        where the socket must not block, EALREADY and EISCONN for a second call.
+        where the socket must not block, EALREADY and EISCONN for a second call. With TCP_FASTOPEN_CONNECT
+        it returns at once where the server's cookie is known: the SYN waits for the first `send`.
         """
         remote, port = unpack_address(address)
         deadline = self._deadline()
@@ -111,7 +125,7 @@ class StreamSocket(Socket):
         if self._timeout == 0 and not self._made():
             raise os_error(EINPROGRESS)
 
-    def _start(self, remote: Address, port: int) -> None:
+    def _start(self, remote: Address, port: int, fastopen: bool = False) -> None:
         """Send the SYN; for a second call, say how the first one stands."""
         if self._listener is not None or self._established:
             raise os_error(EISCONN)
@@ -129,16 +143,17 @@ class StreamSocket(Socket):
             local_port=local_port,
             reuse=self._reuse,
             options=self._options,
+            fastopen=fastopen or self._fastopen_connect,
         )
         self._connection = connection
         self._channel.attach(connection, readable, connection_writable)
 
     def _made(self) -> bool | None:
-        """True once the handshake is done, None while it is not. Raises what it failed with."""
+        """True once the handshake is done (or not begun), None while it is not. Raises what it failed with."""
         connection = self._connection
         if connection is None or connection.state == CLOSED:
             raise os_error(self._take_error() or ECONNABORTED)
-        if connection.connected:
+        if connection.connected or connection.deferred:
             self._established = True
             return True
         return None
@@ -301,15 +316,46 @@ class StreamSocket(Socket):
         connection = self._connection
         if connection is None:
             raise os_error(EPIPE)
-        if connection.state in (SYN_SENT, SYN_RECEIVED):
+        if connection.state in (SYN_SENT, SYN_RECEIVED) and not (connection.early or connection.deferred):
             return None
         taken = connection.write_urgent(data) if flags & c.MSG_OOB else connection.write(data)
         return taken if taken or not len(data) else None
 
     def _send_to(self, data: Buffer, flags: int, address: object) -> int:
+        if flags & c.MSG_FASTOPEN:
+            return self._send_fast(data, flags, *unpack_address(address))
         if self._connection is None:
             raise os_error(EPIPE)
         return self.send(data, flags)  # send(2): the address is ignored on a connected stream
+
+    def _send_fast(self, data: Buffer, flags: int, remote: Address, port: int) -> int:
+        """MSG_FASTOPEN (RFC 7413 appendix A.1): connect, with the data in the SYN where that can be.
+
+        Waits until the connection is made, as `connect` does. One that must not wait raises EINPROGRESS
+        where no cookie is known, and nothing was taken of the data.
+        """
+        octets = _octets(data)
+        deadline = self._deadline()
+        waits = self._timeout != 0 and not flags & c.MSG_DONTWAIT
+        taken = self._at_once(lambda: self._begin_fast(octets, remote, port, waits))
+        if waits:
+            self._perform(self._made, Channel.wait_for_write, deadline=deadline)
+            rest = memoryview(octets)[taken:]
+            if len(rest) and self._timeout is None:
+                self.sendall(rest)
+                return len(octets)
+        return taken
+
+    def _begin_fast(self, data: Buffer, remote: Address, port: int, waits: bool) -> int:
+        if not self._net.config.tcp.fastopen & CLIENT:
+            raise os_error(EOPNOTSUPP)
+        self._start(remote, port, fastopen=True)
+        self._made()
+        connection = self._connection
+        assert connection is not None
+        if connection.deferred or waits:
+            return connection.write(data)
+        raise os_error(EINPROGRESS)
 
     # -- ending ------------------------------------------------------------------------------------
 

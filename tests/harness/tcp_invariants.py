@@ -49,7 +49,8 @@ def check(tcp: Tcp) -> None:
         for key, c in [*listener.half_open.items(), *((c.key, c) for c in listener.queue)]:
             assert waiting.pop(key) is c
             assert c.listener is listener
-        assert all(c.state == SYN_RECEIVED for c in listener.half_open.values())
+        assert all(c.state == SYN_RECEIVED and not c.early for c in listener.half_open.values())
+        assert all(c.state != SYN_RECEIVED or c.early for c in listener.queue)
     assert not waiting
     for key, c in connections.items():
         assert c.key == key
@@ -62,6 +63,7 @@ def check(tcp: Tcp) -> None:
 def check_connection(c: Tcb) -> None:
     """One connection, not CLOSED."""
     assert c.state != CLOSED
+    assert c.fastopen is None or c.state in (SYN_SENT, SYN_RECEIVED)
     assert c.held or c.state != SYN_SENT
     _send_side(c)
     _receive_side(c)
@@ -71,8 +73,11 @@ def check_connection(c: Tcb) -> None:
 def _send_side(c: Tcb) -> None:
     opening = c.state in (SYN_SENT, SYN_RECEIVED)
     syn = int(opening and c.snd_nxt != c.iss)
+    if c.fastopen is not None and syn:
+        syn += c.fastopen.data  # what our SYN carried, until it is answered
     assert 0 <= c.flight < HALF
-    assert c.flight == syn if opening else c.flight <= len(c.sendbuf) + c.fin_sent, "flight is what the buffer holds"
+    sending = not opening or c.early
+    assert c.flight <= len(c.sendbuf) + c.fin_sent if sending else c.flight == syn, "flight is what the buffer holds"
     assert len(c.sendbuf) <= max(c.options.sndbuf, 0), "send buffer within its bound"
     assert c.fin_sent <= c.fin_queued <= c.write_shut
     assert opening or c.fin_queued == (c.state in _OUR_FIN), "the state says whether we have closed"
@@ -109,7 +114,7 @@ def _timers(c: Tcb) -> None:
         assert c.wait_at != NEVER
     if c.options.keepalive and c.state in (ESTABLISHED, CLOSE_WAIT, FIN_WAIT_2) and c.held:
         assert c.keepalive_at != NEVER, "keep-alive asked for and not armed"
-    assert not opening or c.rtx_at != NEVER
+    assert not opening or c.rtx_at != NEVER or c.deferred
     at = c.next_at()
     if at is not None:
         assert at >= now, "a deadline that is due was not acted on"

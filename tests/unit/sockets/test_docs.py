@@ -14,7 +14,7 @@ def block(word):
     return found
 
 
-@pytest.mark.parametrize("word", ["MemoryLink.pair()", "Simulation()"])
+@pytest.mark.parametrize("word", ["timeout=5)", "Simulation()", "MSG_FASTOPEN"])
 def test_example_runs(word):
     exec(compile(block(word), str(DOC), "exec"), {})
 
@@ -30,6 +30,6 @@ def test_example_of_services_runs(still, tmp_path, capsys):
 
 
 def test_every_example_is_python():
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
     for text in BLOCKS:
         compile(text, str(DOC), "exec")
