@@ -82,6 +82,14 @@ def test_requirement_with_a_reason_is_none(planted):
     assert planted(row, "9293/MAY-99\tno wings\n") == []
 
 
+def test_requirement_met_in_part_still_needs_code_and_tests(planted):
+    assert planted("9293/MAY-99\t3\tfly\n", "9293/MAY-99\tpartly: no landing\n") == [
+        "9293/MAY-99: no code names it and no reason says why (fly)",
+        "9293/MAY-99: no test names it and no reason says why (fly)",
+    ]
+    assert planted(reasons="9293/MAY-3\tpartly: in jest\n") == []
+
+
 def test_reason_for_what_is_met_is_told(planted):
     (told,) = planted(reasons="9293/MUST-3\tno time\n")
     assert told.startswith("9293/MUST-3: code and tests name it")

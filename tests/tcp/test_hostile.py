@@ -67,7 +67,7 @@ def test_blind_resets_across_the_sequence_space_miss(beside: tuple[TcpWire, Conn
 
 @pytest.mark.parametrize(("seq", "reaction"), [(1, "reset"), (2, "challenge"), (65_535, "challenge"), (65_536, "")])
 def test_reset_at_the_edges_of_the_window(seq: int, reaction: str) -> None:
-    """5961/errata4845: RCV.NXT + RCV.WND is outside."""
+    """5961/3-c, 5961/errata4845: RCV.NXT + RCV.WND is outside, and draws nothing."""
     wire = TcpWire(rcvbuf=65_535)
     c = wire.established()
     wire.send(c, "R", seq=seq)

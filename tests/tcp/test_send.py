@@ -187,7 +187,7 @@ def test_writable_means_that_a_write_would_not_be_for_nothing() -> None:
 
 
 def test_ttl_and_differentiated_services_are_the_applications() -> None:
-    """MUST-48, MUST-49, SHLD-21, SHLD-22, SHLD-23: on SYN, text and ACK, changed whenever it likes; 1122/3.2.1.6-7."""
+    """MUST-48, MUST-49, SHLD-21, SHLD-22: on SYN, text and ACK, changed whenever it likes; 1122/3.2.1.6-7."""
     wire = TcpWire()
     options = Options.of(wire.config.tcp)
     options.ttl, options.tos = 3, 0xB8
