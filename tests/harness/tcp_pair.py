@@ -114,18 +114,19 @@ class Host:
 class App:
     """Writes `data` as the send buffer takes it, closes, and keeps what comes until the end of stream.
 
-    With `read_every_ms` it reads `read_size` octets at a time at that pace; else all at once.
+    With `read_every_ms` it reads `read_size` octets at a time at that pace; else all at once. `sent` octets
+    of `data` were written before.
     """
 
     def __init__(
         self, host: Host, c: Connection, data: bytes, *, write_size: int = 1 << 30, read_every_ms: int = 0,
-        read_size: int = 1 << 30,
+        read_size: int = 1 << 30, sent: int = 0,
     ) -> None:  # fmt: skip
         self.host = host
         self.c = c
         self.data = data
         self.write_size = write_size
-        self.sent = 0
+        self.sent = sent
         self.got = bytearray()
         self.read_every_ms = read_every_ms
         self.read_size = read_size
@@ -294,6 +295,24 @@ class Pair:
         ca = self.a.tcp.connect(self.b.address, 80)
         self.a.poll()
         self.run(lambda: ca.connected and listener.readable, limit_s=limit_s)
+        cb = listener.accept()
+        assert cb is not None
+        return ca, cb
+
+    def open_fast(
+        self, data: Buffer, *, cookie: bytes | None = None, limit_s: float = 300
+    ) -> tuple[Connection, Connection]:
+        """The same with `data` in the SYN (RFC 7413), by the right cookie or this one; not all need be established."""
+        listener = self.b.tcp.listen(self.b.address, 80, 8)
+        listener.options.fastopen = 8
+        names = (self.a.address, self.b.address)
+        good = self.b.tcp.fastopen_cookies.cookie(*names, self.now)
+        self.a.tcp.fastopen_cache.learn(*names, cookie or good, self.b.iface.mtu - 40)
+        self.a.enter()
+        ca = self.a.tcp.connect(self.b.address, 80, fastopen=True)
+        assert ca.write(data) == len(data)
+        self.a.poll()
+        self.run(lambda: listener.readable, limit_s=limit_s)
         cb = listener.accept()
         assert cb is not None
         return ca, cb

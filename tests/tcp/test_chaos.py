@@ -41,12 +41,12 @@ class Chaos:
             rcvbuf=r.choice([500, 3000, 20_000, 65_535, 4_194_304]), sndbuf=r.choice([100, 5000, 100_000]),
             msl_ms=r.choice([10, 30_000]), fin_wait_2_ms=r.choice([50, 60_000]), r2_ms=r.choice([3_000, 900_000]),
             max_syn_backlog=4, max_orphans=r.choice([1, 100]), max_time_wait=r.choice([1, 100]),
-            max_out_of_order_segments=r.choice([3, 4096]), quick_acks=r.choice([0, 16]),
+            max_out_of_order_segments=r.choice([3, 4096]), quick_acks=r.choice([0, 16]), fastopen=r.choice([0, 3, 3]),
         )  # fmt: skip
         self.edges = Edges()
         self.wire.ip.watchers.append(self.sent)
         self.ended: list[Connection] = []
-        self.wire.tcp.listen(OURS, PORT, 2)
+        self.wire.tcp.listen(OURS, PORT, 2).options.fastopen = r.choice([0, 1, 8])
 
     def sent(self, seg: Segment) -> None:
         c = self.wire.tcp.connections.get((OURS, seg.sport, PEER, seg.dport))
@@ -86,14 +86,24 @@ class Chaos:
         r = self.random
         stamps = (self.wire.peer_ts, 0) if r.random() < 0.5 else None
         options = encode_syn(
-            r.choice([0, 1, 88, 536, 1460, 65_535]), r.choice([None, 0, 7, 14, 255]), r.random() < 0.5, stamps
-        )
+            r.choice([0, 1, 88, 536, 1460, 65_535]), r.choice([None, 0, 7, 14, 255]), r.random() < 0.5, stamps,
+            self.cookie(),
+        )  # fmt: skip
+        data = b"w" * r.choice([0, 0, 1, 500, 1400, 5000])
         sport = r.choice([1000, 1001, 1002, 1003, r.randrange(1, 65_536)])
-        self.wire.raw("S", r.randrange(1 << 32), 0, sport=sport, wnd=r.choice([0, 1, 1000, 65_535]), options=options)
+        self.wire.raw(
+            "S", r.randrange(1 << 32), 0, sport=sport, wnd=r.choice([0, 1, 1000, 65_535]), options=options, payload=data
+        )
         c = self.wire.tcp.connections.get((OURS, PORT, PEER, sport))
         if c is not None and r.random() < 0.8:
             self.wire.flush()
             self.wire.send(c, "A", wnd=r.choice([0, 100, 65_535]), flush=False)
+
+    def cookie(self) -> bytes | None:
+        """A Fast Open cookie of ours, a wrong one, a request or none."""
+        r = self.random
+        good = self.wire.tcp.fastopen_cookies.cookie(PEER, OURS, self.wire.core.now)
+        return r.choice([None, None, good, good, b"", r.randbytes(r.choice([4, 8, 16]))])
 
     def polite(self) -> None:
         """What a peer that means well could send."""
@@ -101,7 +111,9 @@ class Chaos:
         if c is None:
             return
         if c.state == SYN_SENT:
-            self.wire.send_syn_ack(c)
+            taken = r.choice([1, c.flight, r.randint(0, c.flight)])
+            options = encode_syn(1460, 7, True, None, self.cookie())
+            self.wire.send(c, "SA", seq=r.randrange(1 << 32), ack=taken, options=options, flush=False)
             return
         una, nxt = (c.snd_una - c.iss) & MASK, (c.snd_nxt - c.iss) & MASK
         ack = r.choice([nxt, nxt, una, r.randint(una, nxt) if una <= nxt else nxt])
@@ -162,7 +174,10 @@ class Chaos:
         r, tcp = self.random, self.wire.tcp
         kind = r.randrange(16)
         if kind == 0:
-            tcp.connect(PEER, r.choice([80, 81]), local_port=r.choice([0, 2000]), reuse=True)
+            fast = r.random() < 0.5
+            c = tcp.connect(PEER, r.choice([80, 81]), local_port=r.choice([0, 2000]), reuse=True, fastopen=fast)
+            if fast and r.random() < 0.8:
+                c.write(b"v" * r.choice([0, 1, 1000, 3000]))
             return
         if kind == 1:
             listener = tcp.listeners.get((OURS, PORT))

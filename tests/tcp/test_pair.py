@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scapystack.layers.tcp.state import CLOSED, ESTABLISHED, TIME_WAIT
-from tests.harness.tcp_pair import Pair
+from tests.harness.tcp_pair import Pair, pattern
 
 OPTIONS: list[dict[str, Any]] = [
     {"timestamps": t, "sack": s, "window_scaling": w}
@@ -188,3 +188,33 @@ def test_pair_urgent_data_through_a_bad_wire(loss: float) -> None:
     after = sum(len(data) for urgent, data in parts if not urgent)
     assert after <= 10_001 + 3_000  # urgent mode ends with the last urgent octet
     assert any(urgent for urgent, _ in parts)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_pair_fast_open_delivers_every_octet_once(seed: int) -> None:
+    """RFC 7413: over a bad wire, with a good cookie and with one that the server has forgotten."""
+    pair = Pair(
+        seed=seed,
+        loss=(0, 0.05, 0.2)[seed % 3],
+        duplicate=0.05,
+        reorder=(0.05, 0.3)[seed & 1],
+        fastopen=3,
+        **LINKS[seed % 6],
+        **OPTIONS[seed % 8],
+        a=SMALL,
+    )
+    ends = pair.open_fast(pattern(1_000, 1), cookie=b"crumbled" if seed & 4 else None)
+    assert ends[1].early != bool(seed & 4)
+    pair.transfer(20_000, 9_000, limit_s=400, a_app={"sent": 1_000}, ends=ends)
+
+
+def test_pair_fast_open_saves_a_round_trip() -> None:
+    """RFC 7413 section 1: question and answer in one round trip and not two."""
+    took = []
+    for fast in (True, False):
+        pair = Pair(delay_ms=50, fastopen=3 if fast else 0)
+        began = pair.now
+        _, cb = pair.open_fast(b"question")
+        pair.run(lambda: cb.available == 8, limit_s=1)  # noqa: B023
+        took.append((pair.now - began) // 1_000_000)
+    assert took == [50, 150]
