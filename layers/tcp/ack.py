@@ -127,8 +127,9 @@ def update_window(c: Tcb, seg: Segment) -> None:
 def _set_window(c: Tcb, wnd: int) -> None:
     was = c.snd_wnd
     c.snd_wnd = wnd
-    c.max_snd_wnd = max(c.max_snd_wnd, wnd)
     if wnd > was:
+        c.max_snd_wnd = max(c.max_snd_wnd, wnd)
+        c.usual_snd_wnd = max(c.usual_snd_wnd, wnd)
         if was == 0 and c.snd_una != c.snd_nxt:
             # what was probed, or sent into a window that then closed, may never have been taken
             recovery.resend_all(c)

@@ -22,7 +22,7 @@ from scapystack.base.frames import CSUM_NONE
 from scapystack.base.guard import tcp_header
 from scapystack.base.segment import ACK, FIN, RST, SYN, Segment
 from scapystack.base.seq import seq_gt
-from scapystack.base.types import SECOND, Address, Nanoseconds
+from scapystack.base.types import MILLISECOND, SECOND, Address, Nanoseconds
 from scapystack.layers.ipoptions import return_route
 from scapystack.layers.ports import pick
 from scapystack.layers.tcp import early, icmp, timers
@@ -32,7 +32,7 @@ from scapystack.layers.tcp.fastopen import CookieCache, ServerCookies
 from scapystack.layers.tcp.input import segment_arrives
 from scapystack.layers.tcp.isn import IsnGenerator
 from scapystack.layers.tcp.listen import Listener
-from scapystack.layers.tcp.options import parse_options
+from scapystack.layers.tcp.options import encode_timestamps, parse_options
 from scapystack.layers.tcp.output import acceptable_seq, output, transmit
 from scapystack.layers.tcp.pathmtu import set_mss
 from scapystack.layers.tcp.state import CLOSED, SYN_RECEIVED, SYN_SENT, SYNCHRONIZED, TIME_WAIT
@@ -111,13 +111,24 @@ class Tcp:
     def _reopens(self, c: Tcb, seg: Segment) -> bool:
         """MAY-2: a SYN newer than all of the old connection may take its place in TIME-WAIT.
 
-        Newer by its timestamp where both have one (SHLD-4, RFC 6191), else by its sequence number.
+        SHLD-4, RFC 6191 section 2: newer by its timestamp if both have one, and by its sequence number where the
+        timestamps are equal or the new one has none. One with timestamps drops what was sent without.
         """
         if seg.flags & (ACK | RST | FIN) or self._listener(c.local_addr, c.local_port) is None:
             return False
-        if c.ts_ok and seg.tsval is not None and seg.tsval != c.ts_recent:
-            return seq_gt(seg.tsval, c.ts_recent)
-        return seq_gt(seg.seq, c.rcv_nxt)
+        if seg.tsval is None or not self.config.timestamps or (c.ts_ok and seg.tsval == c.ts_recent):
+            return seq_gt(seg.seq, c.rcv_nxt)
+        return not c.ts_ok or seq_gt(seg.tsval, c.ts_recent)
+
+    def _yields(self, c: Tcb) -> bool:
+        """Whether an open of ours may take the place of `c`: in TIME-WAIT, and so long that timestamps tell them apart.
+
+        RFC 6191 the other way round: each of our segments is newer than all that the old connection has
+        sent (RFC 7323 appendix B.2), and our numbers begin behind its own.
+        """
+        if c.state != TIME_WAIT or not c.ts_ok or not self.config.timestamps or not self.config.time_wait_reuse_ms:
+            return False
+        return self.core.now - c.ts_recent_at >= self.config.time_wait_reuse_ms * MILLISECOND
 
     def _came_by(self, d: Datagram, seg: Segment) -> None:
         """MUST-53: what a peer sent by a source route is answered along it; SHLD-24: the last one counts.
@@ -169,13 +180,16 @@ class Tcp:
             seq, ack, flags = seg.ack, 0, RST
         else:
             seq, ack, flags = 0, seg.end, RST | ACK
+        options = b""
+        if seg.tsval is not None and self.config.rst_timestamps:
+            options = encode_timestamps(0, seg.tsval)  # RFC 7323 section 5.2
         try:
             route = self.ip.route(seg.src, seg.dst)
         except OSError:
             self.core.counters["tcp.drop.no_route"] += 1
             return
         self.core.counters["tcp.resets_sent"] += 1
-        self.answer(route, seg, seq, ack, flags)
+        self.answer(route, seg, seq, ack, flags, options=options)
 
     def answer(
         self, route: Route, seg: Segment, seq: int, ack: int, flags: int, window: int = 0, options: bytes = b"",
@@ -304,7 +318,7 @@ class Tcp:
         if not local_port:
             local_port = self._pick(
                 lambda p: (
-                    (source, p, remote, port) in self.connections
+                    ((old := self.connections.get((source, p, remote, port))) is not None and not self._yields(old))
                     or (source, p) in self.listeners
                     or (ANY4, p) in self.listeners
                     or p in self.bound
@@ -312,7 +326,7 @@ class Tcp:
             )
         key = (source, local_port, remote, port)
         old = self.connections.get(key)
-        if old is not None and (old.state != TIME_WAIT or not reuse):
+        if old is not None and not (old.state == TIME_WAIT and reuse) and not self._yields(old):
             raise os_error(errno.EADDRINUSE)
         c = Connection(self, key[:2], key[2:], route, options or Options.of(self.config))
         self._add(c)
@@ -364,7 +378,9 @@ class Tcp:
         """ABORT: a RST to the peer where it knows of us, and the connection is gone."""
         if (c.state in SYNCHRONIZED and c.state != TIME_WAIT) or c.state == SYN_RECEIVED:
             self.core.counters["tcp.resets_sent"] += 1
-            transmit(c, acceptable_seq(c), RST | ACK, 0, b"")
+            # RFC 7323 section 5.2: with a timestamp
+            options = encode_timestamps(c.ts_now(), c.ts_recent) if c.ts_ok else b""
+            transmit(c, acceptable_seq(c), RST | ACK, 0, options)
         self.close(c, error)
 
     def close(self, c: Tcb, error: int) -> None:

@@ -80,7 +80,7 @@ def take_syn(c: Tcb, seg: Segment) -> None:
         c.ts_recent_at = c.core.now
     c.sack_ok = seg.sack_permitted and config.sack
     c.snd_wnd = seg.wnd  # never scaled in a SYN
-    c.max_snd_wnd = seg.wnd
+    c.max_snd_wnd = c.usual_snd_wnd = seg.wnd
     c.snd_wl1 = seg.seq
     c.snd_wl2 = seg.ack
     set_mss(c)
@@ -108,7 +108,7 @@ def syn_received(c: Tcb, seg: Segment) -> bool:
     if listener is not None and not was_early and not listener.admit(c):
         return False
     c.snd_wnd = seg.wnd << c.snd_wscale
-    c.max_snd_wnd = c.snd_wnd
+    c.max_snd_wnd = c.usual_snd_wnd = c.snd_wnd
     c.snd_wl1 = seg.seq
     c.snd_wl2 = seg.ack
     c.snd_una = (c.iss + 1) & MASK

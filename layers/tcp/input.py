@@ -270,7 +270,8 @@ def _text(c: Tcb, seg: Segment) -> None:
     if c.fin_at_seq is not None:
         room = (c.fin_at_seq - seg.seq) & MASK
         if room & HALF:
-            return  # behind the FIN: nothing can be there
+            _answer(c)  # behind the FIN: nothing can be there
+            return
         payload = payload[:room]
     if seg.seq == c.rcv_nxt:
         _in_order(c, payload, seg.gso_size)

@@ -93,8 +93,8 @@ def _segment_length(c: Tcb, avail: int, usable: int, largest: int, sent: int, fo
     if n <= 0 or force:
         return n
     if n < avail:
-        # the window cuts it short: MUST-38, only if it is at least half of the largest one seen
-        return n if n * 2 >= c.max_snd_wnd else 0
+        # the window cuts it short: MUST-38, only if it is at least half of the largest one seen lately
+        return n if n * 2 >= c.usual_snd_wnd else 0
     if c.fin_queued:
         return n
     if c.options.cork and len(c.sendbuf) < c.options.sndbuf:
@@ -199,6 +199,16 @@ def send_ack(c: Tcb) -> None:
     seq = acceptable_seq(c)
     for _ in range(due):
         emit(c, seq, ACK)
+
+
+def send_keepalive(c: Tcb) -> None:
+    """SHLD-12: no text; the number just behind the window draws an ACK.
+
+    For that number the peer throws all of it away, ACK and window too: what it has to be told stays owed.
+    """
+    options = encode_timestamps(c.ts_now(), c.ts_recent) if c.ts_ok else b""
+    window = min(c.rcv_wnd >> c.rcv_wscale, 0xFFFF)  # as it was advertised last
+    transmit(c, (c.snd_nxt - 1) & MASK, ACK, window, options)
 
 
 def acceptable_seq(c: Tcb) -> int:

@@ -85,7 +85,7 @@ class Tcb(Endpoint):
         "route", "rto_recovery", "rtt", "rtt_at", "rtt_seq", "rtx_at", "rtx_end", "rtx_nxt", "rtx_ts", "sack_ok",
         "sendbuf", "snd_mss", "snd_nxt", "snd_una", "snd_up", "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale",
         "soft_error", "state", "syn_data", "syn_pending", "syn_retransmitted", "tcp", "total_retrans", "ts_offset",
-        "ts_ok", "ts_recent", "ts_recent_at", "wait_at", "want_write", "write_shut", "ws_ok",
+        "ts_ok", "ts_recent", "ts_recent_at", "usual_snd_wnd", "wait_at", "want_write", "write_shut", "ws_ok",
     )  # fmt: skip
 
     def __init__(
@@ -118,7 +118,8 @@ class Tcb(Endpoint):
         self.snd_wl2 = 0
         self.snd_up: int | None = None
         self.snd_wscale = 0
-        self.max_snd_wnd = 0
+        self.max_snd_wnd = 0  # the largest ever (RFC 5961 section 5)
+        self.usual_snd_wnd = 0  # the same, halved by each override timeout (RFC 9293 section 3.8.6.2.1)
         self.snd_mss = 536  # MUST-15
         self.peer_mss = 536
         self.mss_acked = 0  # the largest snd_mss with which a full segment was acknowledged (RFC 5927, maxsizeacked)

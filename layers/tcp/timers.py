@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import errno
 
-from scapystack.base.segment import ACK
 from scapystack.base.types import MILLISECOND, Nanoseconds
 from scapystack.layers.tcp import pathmtu, recovery
-from scapystack.layers.tcp.output import emit, probe_window, send_new
+from scapystack.layers.tcp.output import probe_window, send_keepalive, send_new
 from scapystack.layers.tcp.state import FIN_WAIT_2, SYN_RECEIVED, SYN_SENT, SYNCHRONIZED, TIME_WAIT
 from scapystack.layers.tcp.tcb import NEVER, Tcb
 
-MASK = 0xFFFFFFFF
 _KEPT_ALIVE = SYNCHRONIZED - {TIME_WAIT}
 
 
@@ -101,7 +99,10 @@ def _persist(c: Tcb, now: Nanoseconds) -> None:
     if c.snd_una == c.snd_nxt and not c.sendbuf and (c.fin_sent or not c.fin_queued):
         return
     if c.snd_wnd > c.flight:
-        send_new(c, force=True)  # RFC 9293 section 3.8.6.2.1: the override timeout
+        # RFC 9293 section 3.8.6.2.1: the override timeout. A window that does not come back ages: a peer that
+        # has less room now would get one segment a timeout for ever
+        c.usual_snd_wnd = max(c.snd_wnd, c.usual_snd_wnd >> 1)
+        send_new(c, force=True)
         return
     # MUST-37: open for as long as the probes are answered; unanswered ones run into R2
     if c.persist_shift == 0 or c.heard_at >= c.first_rtx_at:
@@ -145,6 +146,6 @@ def _keepalive(c: Tcb, now: Nanoseconds) -> None:
         return
     c.keepalive_sent += 1
     c.core.counters["tcp.keepalive_probes"] += 1
-    emit(c, (c.snd_nxt - 1) & MASK, ACK)  # SHLD-12: no data; the number just behind the window draws an ACK
+    send_keepalive(c)
     c.keepalive_at = now + o.keepalive_interval_ms * MILLISECOND
     c.arm(c.keepalive_at)

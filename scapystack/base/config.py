@@ -92,6 +92,7 @@ class TcpConfig:
     r2_ms: int = 924_600  # SHLD-11: at least 100 s; Linux's tcp_retries2=15
     pmtu_timeouts: int = 1  # RFC 5927 section 7.2, MAXSEGRTO: before ICMP is believed against sizes that did arrive
     msl_ms: int = 30_000  # TIME-WAIT is twice this; RFC 9293 section 3.4.2 suggests two minutes
+    time_wait_reuse_ms: int = 1_000  # in TIME-WAIT so long, connect() may have the ports, by timestamps; 0: never
     fin_wait_2_ms: int = 60_000  # only for a connection that no application holds any more
     initial_cwnd_segments: int = 10  # RFC 6928
     congestion: str = "reno"
@@ -111,6 +112,7 @@ class TcpConfig:
     max_time_wait: int = 16_384
     max_orphans: int = 4_096
     challenge_acks_per_second: int = 10  # for one connection (RFC 5961 section 7, CVE-2016-5696)
+    rst_timestamps: bool = False  # RFC 7323 section 5.2: in the answer to a segment for no connection; Linux has none
     rsts_per_second: int = 1_000  # answers to segments for no connection
     ephemeral_low: int = 32_768
     ephemeral_high: int = 60_999

@@ -151,6 +151,17 @@ def test_text_behind_the_fin_is_never_delivered() -> None:
     assert (c.state, c.eof) == (CLOSE_WAIT, True)
 
 
+def test_text_behind_a_fin_that_waits_is_answered() -> None:
+    """RFC 9293 section 3.10.7.4: as any segment that is of no use, so that a confused peer learns where we are."""
+    wire = TcpWire()
+    c = wire.established()
+    wire.send(c, "FA", seq=6, payload=b"world")
+    wire.expect("A ack=1")
+    wire.send(c, "A", seq=50, payload=b"behind it")
+    wire.expect("A seq=1 ack=1")
+    assert c.ooo.size == 5
+
+
 def test_simultaneous_close() -> None:
     """RFC 9293 section 3.6, case 3."""
     wire = TcpWire()

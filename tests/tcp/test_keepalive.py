@@ -9,7 +9,7 @@ import pytest
 from scapystack.base.config import TcpConfig
 from scapystack.layers.tcp.state import CLOSED, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2
 from scapystack.layers.tcp.user import Connection
-from tests.harness.tcp import TcpWire
+from tests.harness.tcp import Peer, TcpWire
 
 
 def kept_alive(state: int = ESTABLISHED) -> tuple[TcpWire, Connection]:
@@ -151,3 +151,40 @@ def test_keepalive_asked_for_late_looks_at_how_long_it_was_silent() -> None:
     c.options_changed()
     wire.after(ms=0)
     wire.expect("A seq=0")
+
+
+def test_keepalive_leaves_what_is_owed() -> None:
+    """The peer throws the whole of it away for its number: the ACK of the text still comes when it is due."""
+    wire, c = kept_alive()
+    c.options.keepalive_idle_ms = 10
+    c.options_changed()
+    wire.send(c, "PA", payload=b"hello")
+    wire.after(ms=10)
+    wire.expect("A seq=0 ack=6")
+    assert c.last_ack_sent == c.irs + 1
+    wire.after(ms=29)
+    wire.expect_nothing()
+    wire.after(ms=1)
+    wire.expect("A seq=1 ack=6")
+
+
+def test_keepalive_shows_the_window_that_was_shown_last() -> None:
+    """And takes no credit for telling of another."""
+    wire, c = kept_alive()
+    wire.send(c, "PA", payload=b"x" * 50_000)
+    wire.after(ms=40)
+    (ack,) = wire.take()
+    c.discard(20_000)
+    wire.after(ms=9_960)
+    wire.expect(f"A seq=0 ack=50001 wnd={ack.wnd}")
+
+
+def test_keepalive_carries_timestamps() -> None:
+    """7323/3.2-a: in every segment."""
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True))
+    c = wire.established()
+    c.options.keepalive = True
+    c.options.keepalive_idle_ms = 1_000
+    c.options_changed()
+    wire.after(ms=1_000)
+    wire.expect(f"A seq=0 ts=True tsecr={c.ts_recent}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scapystack.base.seq import seq_gt
-from scapystack.layers.tcp.state import CLOSED, SYN_RECEIVED, TIME_WAIT
+from scapystack.layers.tcp.state import CLOSED, SYN_RECEIVED, SYN_SENT, TIME_WAIT
 from scapystack.layers.tcp.user import Connection
 from tests.harness.tcp import MASK, PEER_ISS, PORT, Peer, TcpWire
 
@@ -112,6 +112,26 @@ def test_syn_without_timestamp_is_judged_by_its_number() -> None:
     assert old.state == CLOSED
 
 
+@pytest.mark.parametrize("seq", [-1_000, 1])
+def test_first_timestamps_make_a_syn_newer(seq: int) -> None:
+    """6191: whatever its number: what the old connection sent has no timestamp, and is dropped for that."""
+    wire = TcpWire(timestamps=True, peer=Peer())
+    old = wire.reach(TIME_WAIT)
+    wire.peer = Peer(timestamps=True)
+    wire.syn(seq=old.rcv_nxt + seq)
+    wire.expect("SA ts=True")
+    assert old.state == CLOSED
+
+
+@pytest.mark.parametrize(("seq", "reopens"), [(-1_000, False), (1, True)])
+def test_timestamps_that_would_not_be_agreed_on_say_nothing(seq: int, reopens: bool) -> None:
+    """6191: "would be enabled" asks for both ends."""
+    wire, old = in_time_wait()
+    wire.peer = Peer(timestamps=True)
+    wire.syn(seq=old.rcv_nxt + seq)
+    wire.expect("SA ts=False" if reopens else "A ts=False")
+
+
 def test_syn_to_a_port_that_nobody_serves_any_more_is_challenged() -> None:
     wire, old = in_time_wait()
     wire.tcp.listeners[next(iter(wire.tcp.listeners))].close()
@@ -142,6 +162,64 @@ def test_connect_again_from_the_same_port_needs_reuse() -> None:
     new = wire.tcp.connect(old.remote_addr, PORT, local_port=old.local_port, reuse=True)
     assert old.state == CLOSED
     assert seq_gt(new.iss, old.snd_nxt)
+
+
+def connected_in_time_wait(**config: object) -> tuple[TcpWire, Connection]:
+    """A connection that we have opened and closed first."""
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True), **config)
+    c = wire.established(passive=False)
+    c.shutdown_write()
+    wire.flush()
+    wire.send(c, "FA")
+    assert c.state == TIME_WAIT
+    wire.clear()
+    return wire, c
+
+
+def test_connect_again_from_the_same_port_by_timestamps() -> None:
+    """6191, for an active open: after a second, with newer timestamps and numbers behind the old ones."""
+    wire, old = connected_in_time_wait()
+    before = old.ts_now()
+    old.snd_nxt = (old.iss + 500_000_000) & MASK
+    wire.after(ms=999)
+    with pytest.raises(OSError, match="in use"):
+        wire.tcp.connect(old.remote_addr, PORT, local_port=old.local_port)
+    wire.after(ms=1)
+    new = wire.tcp.connect(old.remote_addr, PORT, local_port=old.local_port)
+    assert (old.state, new.state) == (CLOSED, SYN_SENT)
+    assert seq_gt(new.iss, old.snd_nxt)
+    wire.flush()
+    (syn,) = wire.take()
+    assert syn.tsval == (before + 1_000) & MASK
+
+
+def test_connect_takes_a_port_in_time_wait_when_it_draws_one() -> None:
+    """6191: or a range of 28,000 ports would last for a minute at 470 connections a second."""
+    wire, old = connected_in_time_wait(ephemeral_low=40_000, ephemeral_high=40_000)
+    with pytest.raises(OSError, match="in use"):
+        wire.tcp.connect(old.remote_addr, PORT)
+    wire.after(ms=1_000)
+    assert wire.tcp.connect(old.remote_addr, PORT).local_port == 40_000
+
+
+@pytest.mark.parametrize("why", ["no timestamps then", "no timestamps now", "switched off"])
+def test_connect_leaves_a_port_in_time_wait(why: str) -> None:
+    """6191: nothing would tell the segments of the two apart."""
+    wire, old = connected_in_time_wait(time_wait_reuse_ms=0 if why == "switched off" else 1_000)
+    old.ts_ok = why != "no timestamps then"
+    wire.config.tcp.timestamps = why != "no timestamps now"
+    wire.after(ms=50_000)
+    with pytest.raises(OSError, match="in use"):
+        wire.tcp.connect(old.remote_addr, PORT, local_port=old.local_port)
+    assert old.state == TIME_WAIT
+
+
+def test_connect_never_takes_a_port_of_a_connection_that_lives() -> None:
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True))
+    c = wire.established(passive=False)
+    wire.after(ms=10_000)
+    with pytest.raises(OSError, match="in use"):
+        wire.tcp.connect(c.remote_addr, PORT, local_port=c.local_port)
 
 
 def test_time_wait_is_bounded_and_the_oldest_goes_first() -> None:

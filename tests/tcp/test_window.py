@@ -213,7 +213,7 @@ def test_sender_takes_half_of_the_largest_window() -> None:
     """MUST-38: from a peer whose buffer is small."""
     wire = TcpWire(peer=NO_SCALE)
     c = wire.established(passive=False, wnd=1000)
-    c.max_snd_wnd = 1000
+    c.usual_snd_wnd = 1000
     c.write(b"x" * 3000)
     wire.flush()
     wire.expect("A seq=1 len=1000")
@@ -236,6 +236,27 @@ def test_sender_overrides_a_silly_window_after_a_time() -> None:
     wire.send(c, "A", wnd=100)
     wire.after(ms=201)
     wire.expect("A seq=101 len=100")
+
+
+def test_sender_waits_not_for_ever_for_a_window_as_large_as_once() -> None:
+    """MUST-38: half of the largest window is waited for, but one that does not come back ages."""
+    wire = TcpWire(peer=NO_SCALE)
+    c = wire.established(wnd=65_535)
+    c.write(b"x" * 100_000)
+    wire.flush()
+    wire.send(c, "A", wnd=1000)
+    wire.clear()
+    waits = 0
+    for _ in range(20):
+        if not wire.ip.sent:
+            waits += 1
+            wire.after(ms=201)
+        wire.expect("A len=1000")
+        wire.send(c, "A", wnd=1000)
+    assert waits == 6  # 65,535 / 2**6
+    assert c.max_snd_wnd == 65_535  # RFC 5961 section 5 asks for the largest ever
+    wire.send(c, "A", wnd=20_000)
+    assert c.usual_snd_wnd == 20_000
 
 
 def test_receiver_opens_its_window_by_a_segment_or_half_the_buffer() -> None:

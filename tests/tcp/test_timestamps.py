@@ -1,0 +1,194 @@
+"""Timestamps on the wire and PAWS, clause by clause (RFC 7323 sections 3, 4.3 and 5)."""
+
+from __future__ import annotations
+
+import pytest
+
+from scapystack.layers.tcp.options import encode, encode_syn
+from scapystack.layers.tcp.state import CLOSED, ESTABLISHED, SYN_RECEIVED
+from tests.harness.tcp import PEER_ISS, Peer, TcpWire
+
+
+def test_timestamps_on_every_segment_once_agreed() -> None:
+    """7323/3.2-a, 7323/3.2-b: TSecr is the peer's clock, and zero in our SYN; MUST-5: read in all others."""
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True))
+    c = wire.connect()
+    wire.expect("S ts=True tsecr=0")
+    wire.send_syn_ack(c)
+    wire.expect("A ts=True tsecr=100")
+    c.write(b"hello")
+    wire.flush()
+    wire.expect("PA ts=True tsecr=100")
+    wire.send(c, "FA", tsval=107)
+    wire.expect("A ts=True tsecr=107")
+
+
+def test_timestamps_only_if_the_peer_has_them() -> None:
+    """7323/3.2-a."""
+    wire = TcpWire(timestamps=True)
+    wire.listen()
+    wire.syn()
+    wire.expect("SA ts=False")
+
+
+def test_segment_without_its_timestamp_is_dropped_and_nothing_aborted() -> None:
+    """7323/3.2-a, hostile/timestamps; a RST needs none (7323/5.3)."""
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True))
+    c = wire.established()
+    wire.send(c, "PA", payload=b"hello", options=b"")
+    wire.expect_nothing()
+    assert (c.state, c.available) == (ESTABLISHED, 0)
+    wire.send(c, "R", options=b"")
+    assert wire.tcp.connections == {}
+
+
+def test_old_timestamp_is_dropped_and_answered() -> None:
+    """7323/5.3, hostile/timestamps: PAWS."""
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True))
+    c = wire.established()
+    wire.send(c, "PA", payload=b"hello", tsval=c.ts_recent - 1)
+    wire.expect("A ack=1")
+    assert c.available == 0
+    wire.send(c, "PA", payload=b"hello", tsval=c.ts_recent)
+    assert c.available == 5
+
+
+def test_old_timestamp_after_24_idle_days_is_taken() -> None:
+    """7323/5.3: TS.Recent is invalid by then."""
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True))
+    c = wire.established()
+    wire.after(ms=25 * 24 * 3600 * 1000)
+    wire.send(c, "PA", payload=b"hello", tsval=c.ts_recent - 1000)
+    assert c.available == 5
+
+
+def test_old_timestamp_counts_as_old_while_the_peer_is_heard() -> None:
+    """7323/5.3: 24 days without a segment, not 24 days of age."""
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True))
+    c = wire.established()
+    for _ in range(3):
+        wire.after(ms=10 * 24 * 3600 * 1000)
+        wire.send(c, "PA", payload=b"x")
+    wire.send(c, "PA", payload=b"old", tsval=c.ts_recent - 1)
+    assert c.available == 3
+
+
+def test_timestamps_that_wrap_are_newer() -> None:
+    """7323/5.3: comparison is modulo 2**32."""
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True))
+    wire.peer_ts = 0xFFFFFFF0
+    c = wire.established()
+    wire.send(c, "PA", payload=b"hello", tsval=5)
+    assert c.available == 5
+    assert c.ts_recent == 5
+
+
+def test_ts_recent_moves_only_with_the_segment_that_the_last_ack_asked_for() -> None:
+    """7323/4.3: what comes behind a gap, or in a segment not yet acknowledged, is not echoed."""
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True))
+    c = wire.established()
+    recent = c.ts_recent
+    wire.send(c, "PA", seq=101, payload=b"late", tsval=recent + 50)
+    wire.expect(f"A tsecr={recent}")
+    wire.send(c, "PA", seq=1, payload=b"x" * 100, tsval=recent + 60)
+    wire.expect(f"A ack=105 tsecr={recent + 60}")
+
+
+@pytest.mark.parametrize("case", ["before the window", "behind the window", "bad ACK"])
+def test_ts_recent_does_not_move_with_what_is_not_acceptable(case: str) -> None:
+    """7323/4.3, 5961: a stranger's guess would shut the peer out for good."""
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True))
+    c = wire.established()
+    recent = c.ts_recent
+    seq = {"before the window": -(1 << 30), "behind the window": 1 << 30, "bad ACK": 1}[case]
+    ack = 1 << 29 if case == "bad ACK" else 1
+    wire.send(c, "PA", seq=seq, ack=ack, payload=b"x", tsval=recent + (1 << 30))
+    assert c.ts_recent == recent
+    wire.send(c, "PA", payload=b"hello", tsval=recent + 1)
+    assert c.available == 5
+
+
+def test_ts_recent_moves_with_a_segment_that_came_again() -> None:
+    """7323/4.3: our ACK was lost; the next must not echo the first copy's time, or the peer's RTO doubles."""
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True), delayed_ack_ms=1)
+    c = wire.established()
+    wire.send(c, "PA", payload=b"hello", tsval=200)
+    wire.after(ms=1)
+    wire.expect("A ack=6 tsecr=200")
+    wire.send(c, "PA", seq=1, payload=b"hello", tsval=400)
+    wire.expect("A ack=6 tsecr=400")
+
+
+def test_timestamps_of_delayed_acks_are_those_of_the_first_segment() -> None:
+    """7323/4.3 (A): the example of RFC 7323, so that the peer's timer knows of the delay."""
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True), ack_every_segments=3)
+    c = wire.established()
+    for tsval in (101, 102, 103):
+        wire.send(c, "A", payload=b"x" * c.rcv_mss, tsval=tsval)
+    wire.expect("A tsecr=101")
+
+
+def test_timestamps_across_holes_are_those_of_what_moved_the_window() -> None:
+    """7323/4.3 (B) and (C): the example of RFC 7323. 7323/5.3: what waits is not tested a second time."""
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True), delayed_ack_ms=0, ack_every_segments=0)
+    c = wire.established()
+    echoed = []
+    for block, tsval in ((0, 101), (2, 103), (1, 102), (4, 105), (3, 104)):
+        wire.send(c, "A", seq=1 + 100 * block, payload=bytes([block]) * 100, tsval=tsval)
+        echoed.append([seg.tsecr for seg in wire.take()])
+    assert echoed == [[101], [101], [102], [102], [104]]
+    assert c.read(1000) == b"".join(bytes([block]) * 100 for block in range(5))
+
+
+def test_timestamps_that_were_not_agreed_on_are_ignored() -> None:
+    """7323/3.2-a: and the segment is taken."""
+    wire = TcpWire()
+    c = wire.established()
+    wire.send(c, "PA", payload=b"hello", options=encode((5, 6), []))
+    wire.after(ms=40)
+    wire.expect("A ack=6 ts=False")
+    assert (c.available, c.ts_recent) == (5, 0)
+
+
+def test_echo_beside_no_ack_is_ignored() -> None:
+    """7323/3.2-b: crossing SYNs; the peer's says nothing of ours."""
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True))
+    c = wire.connect()
+    wire.after(ms=50)
+    wire.raw("S", PEER_ISS, 0, options=encode_syn(1460, 7, True, (100, c.ts_now())), sport=c.remote_port,
+             dport=c.local_port)  # fmt: skip
+    wire.flush()
+    assert c.state == SYN_RECEIVED
+    assert not c.rtt.srtt
+
+
+@pytest.mark.parametrize("tsval", [-1, 1 << 30])
+def test_reset_is_not_judged_by_its_timestamp(tsval: int) -> None:
+    """7323/5.3: neither old nor new ones count, and nothing is learned of it."""
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True))
+    c = wire.established()
+    recent = c.ts_recent
+    wire.send(c, "R", seq=5, tsval=recent + tsval)
+    wire.expect(f"A ack=1 tsecr={recent}")
+    assert c.ts_recent == recent
+    wire.send(c, "R", seq=1, tsval=recent + tsval)
+    assert c.state == CLOSED
+
+
+def test_reset_of_a_connection_has_its_timestamps() -> None:
+    """RFC 7323 section 5.2."""
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True))
+    c = wire.established()
+    now, recent = c.ts_now(), c.ts_recent
+    c.abort()
+    (reset,) = wire.expect("RA seq=1 ts=True")
+    assert (reset.tsval, reset.tsecr) == (now, recent)
+
+
+@pytest.mark.parametrize(("wanted", "stamps"), [(True, (0, 77)), (False, (None, None))])
+def test_reset_to_a_stranger_echoes_its_timestamp_if_that_is_wanted(wanted: bool, stamps: tuple[int, int]) -> None:
+    """RFC 7323 section 5.2: TSval zero; Linux sends none."""
+    wire = TcpWire(rst_timestamps=wanted)
+    wire.raw("PA", 5, 6, payload=b"x", options=encode((77, 1), []))
+    (reset,) = wire.expect("R seq=6")
+    assert (reset.tsval, reset.tsecr or None) == stamps
