@@ -1,15 +1,15 @@
 """What an acknowledgement does: RFC 9293 section 3.10.7.4, "fifth, check the ACK field".
 
-`process_ack` moves SND.UNA and the window, times the round trip, frees the send buffer and tells
-`recovery` what it saw. Read `recovery` for duplicates and losses.
+`process_ack` moves SND.UNA and the window, times the round trip, frees the send buffer, has the
+scoreboard take what is new, and tells `recovery`. Read `recovery` for duplicates and losses.
 """
 
 from __future__ import annotations
 
 from scapystack.base.segment import Segment
 from scapystack.base.seq import HALF, seq_ge, seq_gt, seq_lt
-from scapystack.base.types import MILLISECOND, SECOND
-from scapystack.layers.tcp import pathmtu, recovery
+from scapystack.base.types import MILLISECOND, SECOND, Nanoseconds
+from scapystack.layers.tcp import pathmtu, recovery, tlp
 from scapystack.layers.tcp.tcb import NEVER, Tcb
 
 MASK = 0xFFFFFFFF
@@ -18,16 +18,12 @@ _NO_STRAY_SAMPLE = 300 * SECOND
 
 def process_ack(c: Tcb, seg: Segment) -> bool:
     """Take SEG.ACK of a synchronised connection. False if the segment must be dropped."""
-    una = c.snd_una
-    acked = (seg.ack - una) & MASK
-    if acked == 0:
-        if recovery.is_duplicate(c, seg):
-            recovery.on_duplicate_ack(c)
-        update_window(c, seg)
-        return True
-    if acked > (c.snd_nxt - una) & MASK:
+    acked = (seg.ack - c.snd_una) & MASK
+    if acked > (c.snd_nxt - c.snd_una) & MASK:
         return _outside(c, seg)
-    _advance(c, seg, acked)
+    if acked or (seg.sack and c.sack_ok) or c.rack.probe_end is not None or recovery.is_duplicate(c, seg):
+        _take(c, seg, acked)
+    update_window(c, seg)
     return True
 
 
@@ -44,73 +40,96 @@ def _outside(c: Tcb, seg: Segment) -> bool:
     return True  # an old duplicate: its text is still good
 
 
-def _advance(c: Tcb, seg: Segment, acked: int) -> None:
+def _take(c: Tcb, seg: Segment, acked: int) -> None:
+    """An ACK of something new, or with SACK blocks, or a duplicate."""
     now = c.core.now
-    flight = (c.snd_nxt - c.snd_una) & MASK
-    time_round_trip(c, seg, now)
-    octets = acked
-    if c.fin_sent and acked == flight:
-        octets -= 1  # the FIN takes a number and no room
-    if octets:
-        c.sendbuf.ack(octets)
-    c.snd_una = seg.ack
-    if c.rtx_nxt != c.rtx_end and seq_lt(c.rtx_nxt, seg.ack):
-        c.rtx_nxt = seg.ack if seq_lt(seg.ack, c.rtx_end) else c.rtx_end
-    recovery.on_new_ack(c, acked, now)
-    update_window(c, seg)
+    board = c.board
+    pipe = board.pipe
+    delivered = board.delivered
+    board.begin_ack(_echo_ms(c, seg), c.rtt.min_rtt)
+    if acked:
+        octets = acked
+        if c.fin_sent and acked == board.nxt - board.una:
+            octets -= 1  # the FIN takes a number and no room
+        if octets:
+            c.sendbuf.ack(octets)
+        c.snd_una = seg.ack
+        board.ack(acked, now)
+    news = board.sack(seg.sack, now) if seg.sack and c.sack_ok else 0
+    if acked or news:
+        time_round_trip(c, now)
+    recovery.on_ack(c, seg, acked, delivered, pipe, now)
+    if board.rate_piece is not None:
+        board.first_sent_at = board.rate_piece.sent_at  # from here on the next sample counts
+    if acked:
+        _advanced(c, seg, acked, now)
+
+
+def _advanced(c: Tcb, seg: Segment, acked: int, now: Nanoseconds) -> None:
+    """SND.UNA has moved: the timers, and whoever waits for room."""
+    board = c.board
     c.retransmits = 0
     if acked >= c.snd_mss != c.mss_acked:
         pathmtu.full_sized_ack(c)
     if c.snd_up is not None and seq_ge(seg.ack, c.snd_up):
         c.snd_up = None
     # 6298/5.1-5.3: (5.2) and (5.3); the heap keeps its earlier entry and finds the later deadline itself
-    if acked == flight:
-        c.rtx_at = NEVER
+    if board.una == board.nxt:
+        c.rtx_at = c.probe_at = c.reorder_at = NEVER
     elif c.snd_wnd:
         c.rtx_at = now + c.rtt.rto
         c.arm(c.rtx_at)
+        tlp.arm(c, now)
     if c.want_write and c.writable_room():
         c.want_write = False
         c.core.mark_ready(c)
-    if len(c.sendbuf) > c.flight or c.rtx_nxt != c.rtx_end or (c.fin_queued and not c.fin_sent):
+    if len(c.sendbuf) > board.nxt - board.una or (c.fin_queued and not c.fin_sent):
         c.mark_dirty()
 
 
-def time_round_trip(c: Tcb, seg: Segment, now: int) -> None:
-    """One sample: of the segment being timed, else by the timestamp that comes back (RFC 7323 section 4).
+# -- the round trip ---------------------------------------------------------------------------------------
 
-    7323/3.2-b: TSecr means something only beside an ACK, and without one nothing comes here.
+
+def time_round_trip(c: Tcb, now: Nanoseconds) -> None:
+    """A sample with every ACK that tells one (6298/3).
+
+    Of the first piece that it covers and that was sent once (a delayed ACK counts in), or of one that was
+    sent again if the timestamp shows which copy came (MUST-18, Karn; RFC 7323 section 4).
     """
-    if c.rtt_seq is None:
-        rtt = _echoed(c, seg)
-        if rtt:
-            c.rtt.sample(rtt)
-    elif seq_ge(seg.ack, c.rtt_seq):
-        rtt = max(now - c.rtt_at, 1)
-        c.rtt.sample(rtt)
-        c.rtt_seq = None
-    elif c.cc.wants_rtt:
-        rtt = _echoed(c, seg)  # too many for the estimator, whose gains are for one a round trip
-    else:
+    board = c.board
+    at = board.oldest_at if board.resent_at is None else board.resent_at
+    if at:
+        # RFC 7323 appendix G: about as many samples a window as there are pieces under way
+        c.rtt.sample(now - at, max((len(board.pieces) + 1) >> 1, 1))
+        c.rack.sampled = True
+        if c.cc.wants_rtt:
+            c.cc.on_rtt(max(now - (board.newest_at or at), 1), now)
+
+
+def time_syn(c: Tcb, seg: Segment, now: Nanoseconds) -> None:
+    """The ACK of our SYN: timed if it was sent once, or by the timestamp that comes back (MUST-18)."""
+    if c.syn_at:
+        c.rtt.sample(now - c.syn_at)
         return
-    if rtt and c.cc.wants_rtt:
-        c.cc.on_rtt(rtt, now)
+    echo = _echo_ms(c, seg)
+    if echo is not None:
+        c.rtt.sample(max(now // MILLISECOND - echo, 1) * MILLISECOND)
 
 
-def _echoed(c: Tcb, seg: Segment) -> int:
-    """The round trip by the timestamp that comes back; 0 where it tells none."""
-    if c.ts_ok and seg.tsecr:
-        if c.rtx_ts is not None:
-            # MUST-18, Karn: an echo from before the last retransmission may repeat what an ACK that was lost
-            # has told long ago (a duplicate moves no TS.Recent), and would time the timeout
-            if (seg.tsecr - c.rtx_ts) & HALF:
-                return 0
-            c.rtx_ts = None
-        age = (c.ts_now() - seg.tsecr) & MASK
-        # a TSecr that we never sent, or from the future, gives no sample
-        if age < HALF and age * MILLISECOND < _NO_STRAY_SAMPLE:
-            return max(age, 1) * MILLISECOND
-    return 0
+def _echo_ms(c: Tcb, seg: Segment) -> int | None:
+    """When what TSecr echoes was sent, in ms; None where there is none that we can have sent.
+
+    7323/3.2-b: it means something only beside an ACK, and without one nothing comes here.
+    """
+    if not (c.ts_ok and seg.tsecr):
+        return None
+    age = (c.ts_now() - seg.tsecr) & MASK
+    if age >= HALF or age * MILLISECOND >= _NO_STRAY_SAMPLE:
+        return None
+    return c.core.now // MILLISECOND - age
+
+
+# -- the window -------------------------------------------------------------------------------------------
 
 
 def update_window(c: Tcb, seg: Segment) -> None:

@@ -407,7 +407,7 @@ class Tcp:
             early.ended(c, error)
         c.error = error
         c.move(CLOSED)
-        c.rtx_at = c.persist_at = c.delack_at = c.keepalive_at = c.wait_at = NEVER
+        c.rtx_at = c.probe_at = c.reorder_at = c.persist_at = c.delack_at = c.keepalive_at = c.wait_at = NEVER
         c.sendbuf.clear()
         c.ooo.clear()
         c.syn_pending = c.ack_now = False

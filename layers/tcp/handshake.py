@@ -11,10 +11,11 @@ import errno
 from scapystack.base.segment import ACK, RST, SYN, Segment
 from scapystack.base.seq import seq_gt, seq_le
 from scapystack.layers.tcp import early
-from scapystack.layers.tcp.ack import time_round_trip
+from scapystack.layers.tcp.ack import time_syn
 from scapystack.layers.tcp.congestion.control import initial_window
 from scapystack.layers.tcp.output import advertised_mss
 from scapystack.layers.tcp.pathmtu import MIN_MSS, set_mss
+from scapystack.layers.tcp.scoreboard import Scoreboard
 from scapystack.layers.tcp.state import ESTABLISHED, FIN_WAIT_1, SYN_RECEIVED
 from scapystack.layers.tcp.tcb import NEVER, Tcb
 from scapystack.layers.tcp.timers import start_keepalive
@@ -122,10 +123,9 @@ def syn_received(c: Tcb, seg: Segment) -> bool:
 
 def _syn_acknowledged(c: Tcb, seg: Segment) -> None:
     """The SYN is through: time it, stop its timer, and see what became of its data."""
-    time_round_trip(c, seg, c.core.now)
+    time_syn(c, seg, c.core.now)
     if c.fastopen is not None and not c.passive:
         early.answered(c, seg)
-    c.rtt_seq = None
     c.rtx_at = NEVER
     c.retransmits = 0
 
@@ -137,12 +137,12 @@ def established(c: Tcb) -> None:
     """
     c.move(FIN_WAIT_1 if c.fin_queued else ESTABLISHED)
     c.heard_at = c.core.now
+    if not c.early:
+        c.board = Scoreboard(c.snd_una)
     if not c.early or c.syn_retransmitted:
         start_sending(c)
     if c.fastopen is not None:
         early.completed(c)
-    c.rtx_nxt = c.rtx_end = c.snd_nxt
-    c.recover = c.iss
     if c.options.keepalive:
         start_keepalive(c)
     c.core.mark_ready(c)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scapystack.layers.tcp.output import advertised_mss
-from scapystack.layers.tcp.state import STATE_NAMES
+from scapystack.layers.tcp.state import CA_STATE_NAMES, DISORDER, OPEN, STATE_NAMES
 from scapystack.layers.tcp.tcb import NEVER, Tcb
 
 TS, SACK, WSCALE, SYN_DATA = 1, 2, 4, 32
@@ -31,7 +31,7 @@ class TcpInfo:
     rcv_mss: int
     advmss: int
     unacked: int  # segments
-    retrans: int  # segments waiting to be sent again
+    retrans: int  # segments that were sent again and are under way
     total_retrans: int
     rtt_us: int
     rttvar_us: int
@@ -67,7 +67,7 @@ def snapshot(c: Tcb) -> TcpInfo:
     mss = max(c.snd_mss, 1)
     return TcpInfo(
         state=STATE_NAMES[c.state],
-        ca_state="Recovery" if c.in_recovery else "Loss" if c.rto_recovery else "Open",
+        ca_state=CA_STATE_NAMES[c.ca_state or (DISORDER if c.board.sacked.size or c.dupacks else OPEN)],
         retransmits=c.retransmits,
         probes=max(c.persist_shift, c.keepalive_sent),
         backoff=c.rtt.shift,
@@ -82,7 +82,7 @@ def snapshot(c: Tcb) -> TcpInfo:
         rcv_mss=c.rcv_mss,
         advmss=advertised_mss(c),
         unacked=-(-c.flight // mss),
-        retrans=-(-((c.rtx_end - c.rtx_nxt) & 0xFFFFFFFF) // mss),
+        retrans=-(-c.board.resent // mss),
         total_retrans=c.total_retrans,
         rtt_us=c.rtt.srtt // 1_000,
         rttvar_us=c.rtt.rttvar // 1_000,

@@ -100,11 +100,13 @@ def _acceptable(c: Tcb, seg: Segment) -> bool:
             c.core.counters["tcp.drop.old"] += 1
             if c.ts_ok:
                 _timestamp_of_old(c, seg, behind)
+            _came_twice(c, seg.seq, len(seg.payload))
             if c.state == TIME_WAIT and seg.flags & FIN:
                 c.wait_at = c.core.now + 2 * c.config.msl_ms * MILLISECOND  # the peer lost our ACK: again 2 MSL
                 c.arm(c.wait_at)
             _answer_unacceptable(c, seg)
             return False
+        _came_twice(c, seg.seq, behind)
         seg.payload = seg.payload[behind:]
         seg.seq = nxt
         ahead = 0
@@ -122,6 +124,13 @@ def _acceptable(c: Tcb, seg: Segment) -> bool:
         _answer(c)
         c.core.counters["tcp.trimmed"] += 1
     return True
+
+
+def _came_twice(c: Tcb, seq: int, length: int) -> None:
+    """RFC 2883: tell the peer of octets that it need not have sent again."""
+    if length and c.sack_ok:
+        c.dsack = (seq, (seq + length) & MASK)
+        c.core.counters["tcp.duplicates"] += 1
 
 
 def _timestamp_of_old(c: Tcb, seg: Segment, behind: int) -> None:
@@ -229,7 +238,7 @@ def _fin_acknowledged(c: Tcb) -> bool:
 def time_wait(c: Tcb) -> None:
     """Enter TIME-WAIT for twice the maximum segment lifetime (MUST-13)."""
     c.move(TIME_WAIT)
-    c.rtx_at = c.persist_at = c.keepalive_at = NEVER
+    c.rtx_at = c.probe_at = c.reorder_at = c.persist_at = c.keepalive_at = NEVER
     c.sendbuf.clear()
     c.ooo.clear()
     c.wait_at = c.core.now + 2 * c.config.msl_ms * MILLISECOND
@@ -288,6 +297,7 @@ def _in_order(c: Tcb, payload: Buffer, gso_size: int) -> None:
         if c.ooo and n > (gap := c.ooo.gap(c.rcv_nxt)):
             # of octets that are held already the first copy stays
             c.ooo.insert((c.rcv_nxt + gap) & MASK, payload[gap:], c.rcv_nxt)
+            c.dsack = c.ooo.duplicate if c.sack_ok else None
             payload = payload[:gap]
         _deliver(c, payload)
         segment = gso_size or n
@@ -316,6 +326,10 @@ def _out_of_order(c: Tcb, seq: int, payload: Buffer) -> None:
         c.core.counters["tcp.out_of_order"] += 1
         if not c.ooo.insert(seq, payload, c.rcv_nxt):
             c.core.counters["tcp.drop.out_of_order_bound"] += 1
+        if c.ooo.duplicate is not None:
+            if c.sack_ok:
+                c.dsack = c.ooo.duplicate
+            c.core.counters["tcp.duplicates"] += 1
 
 
 def _deliver(c: Tcb, payload: Buffer) -> None:

@@ -12,11 +12,14 @@ from __future__ import annotations
 from scapystack.base.config import TcpConfig
 from scapystack.base.datagram import Route
 from scapystack.base.segment import ACK, FIN, PSH, RST, SYN, URG
-from scapystack.base.seq import HALF, seq_ge, seq_gt, seq_lt
+from scapystack.base.seq import HALF, seq_gt
 from scapystack.base.types import MILLISECOND, Buffer
+from scapystack.layers.tcp import tlp
 from scapystack.layers.tcp.early import data_for_syn
+from scapystack.layers.tcp.episode import FRTO_ASKED, FRTO_OFF, FRTO_WAITS
 from scapystack.layers.tcp.options import encode, encode_syn, encode_timestamps
-from scapystack.layers.tcp.state import FLUSHES, SYN_RECEIVED, SYNCHRONIZED
+from scapystack.layers.tcp.scoreboard import Scoreboard
+from scapystack.layers.tcp.state import CWR, FLUSHES, LOSS, RECOVERY, SYN_RECEIVED, SYNCHRONIZED
 from scapystack.layers.tcp.tcb import NEVER, Options, Tcb
 
 MASK = 0xFFFFFFFF
@@ -30,11 +33,10 @@ def output(c: Tcb) -> None:
         send_syn(c)
         if not c.early:
             return
-    if c.state in FLUSHES or c.early:
-        if c.rtx_nxt != c.rtx_end:
-            retransmit(c)
-        if c.rtx_nxt == c.rtx_end:
-            send_new(c)
+    if (c.state in FLUSHES or c.early) and (not c.board.lost_octets or _ask_by_new_data(c) or retransmit(c)):
+        send_new(c)
+        if c.ca_state == RECOVERY:
+            _rescue(c)
     if c.ack_now and (c.state in SYNCHRONIZED or c.state == SYN_RECEIVED):
         send_ack(c)
 
@@ -56,8 +58,10 @@ def send_new(c: Tcb, force: bool = False) -> None:
     mss = c.snd_mss
     gso = c.route.iface.gso_max
     largest = gso // mss * mss if gso > mss and c.snd_up is None else mss  # one urgent pointer fits one segment
-    cwnd = c.cc.cwnd + c.inflation
-    usable = min(c.snd_wnd, cwnd) - sent  # MUST-34, SHLD-15: negative where the peer has shrunk its window
+    cwnd = window(c)
+    first = c.board.nxt
+    room = cwnd - c.board.pipe
+    usable = min(c.snd_wnd - sent, room)  # MUST-34, SHLD-15: negative where the peer has shrunk its window
     while avail > 0:
         n = _segment_length(c, avail, usable, largest, sent, force)
         if n <= 0:
@@ -72,7 +76,12 @@ def send_new(c: Tcb, force: bool = False) -> None:
         sent += n
         avail -= n
         usable -= n
-    c.cwnd_limited = avail > 0 and cwnd - sent < mss
+        room -= n
+    c.cwnd_limited = avail > 0 and room < mss
+    if not avail and room > 0:
+        c.board.app_limited = c.board.delivered + cwnd - room
+    if c.board.nxt != first:
+        tlp.arm(c, c.core.now)
     if avail == 0 and c.fin_queued and not c.fin_sent and sent < c.snd_wnd:
         c.fin_sent = True
         _emit_new(c, ACK | FIN, sent, 0)
@@ -110,15 +119,22 @@ def _arm_persist(c: Tcb) -> None:
     c.arm(c.persist_at)
 
 
+def window(c: Tcb) -> int:
+    """Octets that may be in the network: cwnd, or in recovery what PRR allows (RFC 6937)."""
+    if c.ca_state in (RECOVERY, CWR) and not c.cc.own_recovery and c.episode is not None:
+        return c.episode.cwnd
+    return c.cc.cwnd
+
+
 def _emit_new(c: Tcb, flags: int, offset: int, n: int) -> None:
     now = c.core.now
     seq = c.snd_nxt
-    c.snd_nxt = (seq + n + (flags & FIN)) & MASK
-    if c.rtt_seq is None:
-        c.rtt_seq = c.snd_nxt
-        c.rtt_at = now
+    length = n + (flags & FIN)
+    c.snd_nxt = (seq + length) & MASK
+    c.board.sent(length, now)
+    if c.ca_state and c.episode is not None:
+        c.episode.prr_out += n
     emit(c, seq, flags, c.sendbuf.slice(offset, n) if n else (), n)
-    c.rtx_end = c.rtx_nxt = c.snd_nxt
     c.last_data_at = now
     c.persist_at = NEVER
     if c.rtx_at == NEVER:  # 6298/5.1-5.3
@@ -126,50 +142,115 @@ def _emit_new(c: Tcb, flags: int, offset: int, n: int) -> None:
         c.arm(c.rtx_at)
 
 
-def retransmit(c: Tcb) -> None:
-    """Send again from `rtx_nxt`, up to `rtx_end`, as far as cwnd allows (at least the first one).
+def retransmit(c: Tcb) -> bool:
+    """Send again what is lost, as far as the window allows. Whether all of it has left.
 
-    SHLD-16: inside the peer's window; the segment at SND.UNA goes in any case (MAY-7), as a probe would.
+    SHLD-16: inside the peer's window. What stands at SND.UNA goes in any case (MAY-7): as the fast
+    retransmit (RFC 5681 section 3.2), after a timeout, and as a probe would.
     """
-    if seq_lt(c.rtx_nxt, c.snd_una):
-        c.rtx_nxt = c.snd_una
-    queued = len(c.sendbuf)
-    while seq_lt(c.rtx_nxt, c.rtx_end):
-        offset = (c.rtx_nxt - c.snd_una) & MASK
-        room = min(c.cc.cwnd, max(c.snd_wnd, c.snd_mss)) - offset
-        owed = (c.rtx_end - c.rtx_nxt) & MASK
-        n = min(queued - offset, owed, c.snd_mss)
-        if n > room and offset:
-            break
-        if n == owed and c.rtx_end == c.snd_nxt and not c.fin_sent:
-            # a short end (a window probe above all) takes new data with it, as far as the window goes
-            n = max(n, min(queued - offset, c.snd_mss, room, c.snd_wnd - offset))
-        _emit_again(c, offset, n)
-    if seq_ge(c.rtx_nxt, c.rtx_end):
-        c.rtx_nxt = c.rtx_end = c.snd_nxt
+    board = c.board
+    mss = c.snd_mss
+    gso = c.route.iface.gso_max
+    largest = gso // mss * mss if gso > mss and c.snd_up is None else mss
+    room = window(c) - board.pipe
+    while board.lost_octets:
+        start, n = board.next_lost(largest)
+        offset = start - board.una
+        fits = min(room, max(c.snd_wnd, mss) - offset)
+        if n > fits:
+            n = min(n, fits // mss * mss)
+            if n <= 0:
+                if offset:
+                    return False
+                n = min(board.next_lost(mss)[1], mss)
+        room -= _emit_again(c, start, n, room)
+    return True
 
 
-def _emit_again(c: Tcb, offset: int, n: int) -> None:
+def _emit_again(c: Tcb, start: int, length: int, room: int) -> int:
+    """Send [start, start + length) of the board again; how much it was.
+
+    A short end (a window probe above all) takes new data with it, as far as the windows go.
+    """
     now = c.core.now
-    seq = c.rtx_nxt
+    board = c.board
+    offset = start - board.una
+    queued = len(c.sendbuf)
+    n = min(length, queued - offset)
+    if start + length == board.nxt and n < c.snd_mss and not c.fin_sent:
+        n = length = max(n, min(queued - offset, c.snd_mss, room, c.snd_wnd - offset))
     flags = ACK
-    if offset + n == len(c.sendbuf):
+    if offset + n == queued:
         flags |= PSH
         if c.fin_sent:
             flags |= FIN
-    c.rtx_nxt = (seq + n + (flags & FIN)) & MASK
-    if seq_gt(c.rtx_nxt, c.snd_nxt):
-        c.snd_nxt = c.rtx_nxt
+            length = n + 1
+    board.resend(start, length, now)
+    seq = (c.snd_una + offset) & MASK
+    c.snd_nxt = (c.snd_una + board.nxt - board.una) & MASK
+    if c.episode is not None:
+        c.episode.prr_out += n
+        c.episode.sent_again(length, now // MILLISECOND)
     c.last_data_at = now
-    c.rtt_seq = None  # MUST-18, Karn: what was sent twice is not timed
-    if c.ts_ok:
-        c.rtx_ts = c.ts_now()
-    c.total_retrans += 1
-    c.core.counters["tcp.retrans_segs"] += 1
+    segments = -(-n // c.snd_mss) or 1
+    c.total_retrans += segments
+    c.core.counters["tcp.retrans_segs"] += segments
     emit(c, seq, flags if n else flags & ~PSH, c.sendbuf.slice(offset, n) if n else (), n)
-    if c.rtx_at == NEVER:
+    if c.rtx_at == NEVER or not offset:
         c.rtx_at = now + (c.patience(c.rtt.rto, c.first_rtx_at) if c.retransmits else c.rtt.rto)
         c.arm(c.rtx_at)
+    return length
+
+
+def _ask_by_new_data(c: Tcb) -> bool:
+    """F-RTO, RFC 5682 section 3.1 step 2b: up to two new segments in place of old ones; False if there are none."""
+    episode = c.episode
+    if c.ca_state != LOSS or episode is None or episode.frto < FRTO_ASKED:
+        return False
+    if episode.frto == FRTO_WAITS:
+        return True
+    before = c.snd_nxt
+    for _ in range(2):
+        _emit_segment(c)
+    episode.frto = FRTO_OFF if c.snd_nxt == before else FRTO_WAITS
+    return episode.frto == FRTO_WAITS
+
+
+def _emit_segment(c: Tcb) -> bool:
+    """One segment of new data whatever the congestion window says, if there is one and the peer's window has room."""
+    sent = c.board.nxt - c.board.una
+    n = min(len(c.sendbuf) - sent, c.snd_mss, c.snd_wnd - sent)
+    if n <= 0 or c.fin_sent:
+        return False
+    _emit_new(c, ACK | PSH if sent + n == len(c.sendbuf) else ACK, sent, n)
+    return True
+
+
+def _rescue(c: Tcb) -> None:
+    """RFC 6675 section 4, NextSeg (4): with nothing better to send, the last of the flight goes again, once.
+
+    What is lost at the end of it has no SACK behind it, and would wait for the timer.
+    """
+    episode = c.episode
+    board = c.board
+    if episode is None or episode.rescued or not c.sack_ok or not board.pieces or board.nxt != episode.recover:
+        return
+    last = board.pieces[-1]
+    n = min(last.end - last.start, c.snd_mss)
+    if window(c) - board.pipe >= n and not last.retransmitted:
+        episode.rescued = True
+        c.core.counters["tcp.rescues"] += 1
+        _emit_again(c, last.end - n, n, 0)
+
+
+def send_probe(c: Tcb) -> bool:
+    """A loss probe (RFC 8985 section 7.3): a new segment, else the last again. Whether it was the last."""
+    if _emit_segment(c):
+        return False
+    board = c.board
+    start = max(board.nxt - c.snd_mss - c.fin_sent, board.una)
+    _emit_again(c, start, board.nxt - start, 0)
+    return True
 
 
 def probe_window(c: Tcb) -> None:
@@ -180,14 +261,15 @@ def probe_window(c: Tcb) -> None:
     if n == 0:
         if c.fin_queued:
             emit(c, c.snd_una, ACK | FIN, (), 0)
-            c.fin_sent = True
-            c.snd_nxt = (c.snd_una + 1) & MASK
+            if not c.fin_sent:
+                c.fin_sent = True
+                c.snd_nxt = (c.snd_una + 1) & MASK
+                c.board.sent(1, c.core.now)
         return
     emit(c, c.snd_una, flags, c.sendbuf.slice(0, 1), 1)
     if c.snd_nxt == c.snd_una:
         c.snd_nxt = (c.snd_una + 1) & MASK
-        c.rtx_nxt = c.rtx_end = c.snd_nxt
-    c.rtt_seq = None
+        c.board.sent(1, c.core.now)
 
 
 # -- segments without data -------------------------------------------------------------------------------
@@ -248,11 +330,10 @@ def send_syn(c: Tcb) -> None:
     if first:
         n = data_for_syn(c, len(options))
         c.snd_nxt = (c.iss + 1 + n) & MASK
-        c.rtx_nxt = c.rtx_end = c.snd_nxt
         if c.early:
             c.snd_una = c.snd_nxt  # what the application sends before the handshake ends is counted by itself
-    c.rtt_seq = (c.iss + 1) & MASK if first else None  # MUST-18, Karn: a SYN that was sent twice is not timed
-    c.rtt_at = now
+            c.board = Scoreboard(c.snd_una)
+    c.syn_at = now if first else 0  # MUST-18, Karn: a SYN that was sent twice is not timed
     transmit(c, c.iss, SYN | ACK if answer else SYN, window, options, c.sendbuf.slice(0, n) if n else (), n)
     if c.rtx_at == NEVER:
         c.rtx_at = now + c.patience(c.rtt.rto, c.heard_at)
@@ -315,11 +396,11 @@ def window_opened(c: Tcb) -> bool:
 def emit(c: Tcb, seq: int, flags: int, payload: tuple[Buffer, ...] = (), length: int = 0) -> None:
     """Send a segment that carries an ACK of all that was received; notes that no other is due."""
     options = encode_timestamps(c.ts_now(), c.ts_recent) if c.ts_ok else b""
-    if not c.ooo or not length:
+    if not length or not (c.ooo or c.dsack):
         c.ack_now = False
         c.acks_due = 0
-        if c.ooo and c.sack_ok:
-            options = encode((c.ts_now(), c.ts_recent) if c.ts_ok else None, c.ooo.blocks(4))
+        if c.sack_ok and (c.ooo or c.dsack):
+            options = encode((c.ts_now(), c.ts_recent) if c.ts_ok else None, _sack_blocks(c))
     # else a full segment has no room for SACK blocks (MUST-16), and an ACK with text is no duplicate
     # to the peer (RFC 5681 section 2): the ACK that a gap asks for leaves by itself behind the text
     window = window_field(c)
@@ -327,6 +408,15 @@ def emit(c: Tcb, seq: int, flags: int, payload: tuple[Buffer, ...] = (), length:
     c.ack_bytes = 0
     c.delack_at = NEVER
     transmit(c, seq, flags, window, options, payload, length)
+
+
+def _sack_blocks(c: Tcb) -> tuple[tuple[int, int], ...]:
+    """2018/3: the most recent first; 2883/4: before them what came twice, told once."""
+    blocks = c.ooo.blocks(4) if c.ooo else ()
+    if c.dsack is not None:
+        blocks = (c.dsack, *blocks)
+        c.dsack = None
+    return blocks
 
 
 def transmit(

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scapystack.base.types import Nanoseconds
+from scapystack.layers.tcp.scoreboard import Scoreboard
+from scapystack.layers.tcp.state import RECOVERY
 
 
 @dataclass(slots=True)
@@ -37,3 +39,26 @@ class RateSample:
     """The sender had nothing to send within the interval: the rate is a lower bound of what the path can do."""
     is_recovery: bool = False
     """Taken in fast recovery, or after a timeout until what was lost then is mended."""
+
+
+def sample(
+    board: Scoreboard, acked: int, lost: int, prior_in_flight: int, ca_state: int, now: Nanoseconds
+) -> RateSample:
+    """The sample of the ACK that the board took last."""
+    out = RateSample(acked=acked, lost=lost, prior_in_flight=prior_in_flight, is_recovery=ca_state >= RECOVERY)
+    out.in_flight = board.pipe
+    out.total_delivered = board.delivered
+    if board.newest_at is not None:
+        out.rtt_ns = max(now - board.newest_at, 1)
+    piece = board.rate_piece
+    if piece is None:
+        out.prior_delivered = board.delivered
+        return out
+    out.prior_delivered = piece.delivered
+    out.app_limited = piece.app_limited
+    interval = max(piece.sent_at - piece.first_sent_at, now - piece.delivered_at)
+    # within less than the least round trip nobody can tell (a retransmission whose original was acknowledged)
+    if interval >= board.min_rtt and interval > 0:
+        out.delivered = board.delivered - piece.delivered
+        out.interval_ns = interval
+    return out

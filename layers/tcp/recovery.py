@@ -1,55 +1,149 @@
-"""Losses: fast retransmit and NewReno recovery (RFC 5681 section 3.2, RFC 6582), limited transmit
-(RFC 3042), and what a retransmission timeout sends again (RFC 6298 section 5).
+"""What an ACK says of losses, and what follows: the states of recovery, and who decides in each.
 
-What has to be sent again is one range in the `Tcb`, [`rtx_nxt`, `rtx_end`); `output.retransmit`
-works it off. `inflation` is what limited transmit adds to cwnd; in fast recovery the congestion
-control inflates its own window.
+With SACK, RACK decides what is lost (RFC 8985, on the scoreboard of RFC 6675); without, three duplicate
+ACKs do, one segment at a time (NewReno, RFC 6582). How much may leave meanwhile is PRR's (`episode`,
+RFC 6937), or that of a congestion control with a model of its own. A timeout is judged by F-RTO
+(RFC 5682), and whatever turns out to have been no loss is undone. What is to be sent again is marked
+in `Tcb.board`, and `output.retransmit` works it off. Read `scoreboard` and `episode` first.
 """
 
 from __future__ import annotations
 
 from scapystack.base.segment import FIN, SYN, Segment
-from scapystack.base.seq import seq_add, seq_ge, seq_gt, seq_lt
-from scapystack.layers.tcp.tcb import Tcb
-
-DUP_THRESH = 3
-MASK = 0xFFFFFFFF
+from scapystack.base.types import Nanoseconds
+from scapystack.layers.tcp import tlp
+from scapystack.layers.tcp.episode import FRTO_ASKED, FRTO_OFF, FRTO_RESENT, FRTO_WAITS, Episode
+from scapystack.layers.tcp.rack import DUP_THRESH
+from scapystack.layers.tcp.rate import sample
+from scapystack.layers.tcp.state import CWR, LOSS, OPEN, RECOVERY
+from scapystack.layers.tcp.tcb import NEVER, Tcb
 
 
 def is_duplicate(c: Tcb, seg: Segment) -> bool:
     """RFC 5681 section 2: data in flight, no text, no SYN or FIN, same ACK, same window.
 
-    RFC 6675 section 2: or, whatever the window, news in SACK. A receiver that sizes its window as it
-    goes (Linux does) opens it with every segment, those out of order too.
+    Only for peers without SACK: with it, duplicates are those that tell of something (RFC 6675 section 2).
     """
-    if c.snd_una == c.snd_nxt or len(seg.payload) or seg.flags & (SYN | FIN) or c.snd_wnd == 0:
+    if c.sack_ok or c.snd_una == c.snd_nxt or len(seg.payload) or seg.flags & (SYN | FIN) or c.snd_wnd == 0:
         return False
-    return seg.wnd << c.snd_wscale == c.snd_wnd or (c.sack_ok and _sack_is_news(c, seg))
+    return seg.wnd << c.snd_wscale == c.snd_wnd
 
 
-def _sack_is_news(c: Tcb, seg: Segment) -> bool:
-    """Whether SACK tells of octets above SND.UNA, and not what it told last (a mere update of the window)."""
-    if not seg.sack or seg.sack == c.last_sack:
-        return False
-    c.last_sack = seg.sack
-    return any(seq_gt(right, c.snd_una) for _, right in seg.sack)
+def on_ack(c: Tcb, seg: Segment, acked: int, before: int, prior_pipe: int, now: Nanoseconds) -> None:
+    """The board has taken an ACK that moved SND.UNA by `acked`, or brought news by SACK, or is a duplicate.
+
+    Before it, `before` octets were known to have arrived and `prior_pipe` were in the network.
+    """
+    board = c.board
+    cc = c.cc
+    lost = board.lost_total
+    if c.ca_state == OPEN and c.episode is None and not seg.sack and not board.sacked.lefts and c.sack_ok:
+        if board.lost_octets or c.rack.probe_end is not None:  # a reopened window, or a probe
+            _probed(c, acked, seg, now)
+    else:
+        _look_closely(c, seg, acked, now)
+    delivered = board.delivered - before
+    state = c.ca_state
+    if state == OPEN or cc.own_recovery:
+        if acked:
+            cc.on_ack(acked, now, c.rtt.srtt, board.nxt - board.una, c.cwnd_limited)
+    elif state == LOSS:
+        # slow start goes by what has arrived: an ACK that leaps over what was SACKed long ago is no burst
+        cc.on_ack(delivered, now, c.rtt.srtt, board.nxt - board.una, True)
+    else:
+        assert c.episode is not None
+        c.episode.progress(delivered, board.pipe, cc.ssthresh, c.snd_mss)
+    if cc.wants_rate:
+        cc.on_rate(sample(board, delivered, board.lost_total - lost, prior_pipe, state, now), now)
+    if board.lost_octets or delivered:
+        c.mark_dirty()
 
 
-def on_duplicate_ack(c: Tcb) -> None:
-    """Count it; the third starts fast retransmit."""
-    c.dupacks += 1
-    mss = c.snd_mss
-    if c.in_recovery:
-        if c.dup_room > 0:
-            c.dup_room -= 1
-            c.cc.on_duplicate(mss)  # RFC 6582 section 3.2 step 3: a segment has left the network
-    elif c.rto_recovery:
+def _look_closely(c: Tcb, seg: Segment, acked: int, now: Nanoseconds) -> None:
+    """Everything that an ACK may say beside that all is well."""
+    board = c.board
+    episode = c.episode
+    if board.dsack is not None:
+        c.core.counters["tcp.dsacks_received"] += 1
+        c.rack.saw_dsack(board.una, board.nxt)
+    left = False
+    if episode is not None:
+        if _unfounded(c, acked, episode):
+            _undo(c, episode, now)
+        elif c.ca_state != OPEN and acked and board.una >= episode.recover:
+            _leave(c, now)
+            left = True
+    if board.reneged:
+        c.core.counters["tcp.sack_reneging"] += 1
+        board.forget_sacks()
+    _probed(c, acked, seg, now)
+    lost = board.lost_total
+    if c.sack_ok:
+        detect_losses(c, now)
+    else:
+        _newreno(c, acked)
+    if c.ca_state in (OPEN, CWR) and (board.lost_total > lost or (left and board.lost_octets)):
+        enter(c, RECOVERY, now)
+
+
+def _probed(c: Tcb, acked: int, seg: Segment, now: Nanoseconds) -> None:
+    if c.rack.probe_end is not None and tlp.on_ack(c, acked, bool(seg.sack)) and c.ca_state == OPEN:
+        # RFC 8985 section 7.4.2: there was a loss, though it is mended
+        c.cc.on_loss(c.board.nxt - c.board.una + c.snd_mss, now)
+        c.cc.on_recovery_exit(now)
+
+
+# -- detection -----------------------------------------------------------------------------------------------
+
+
+def detect_losses(c: Tcb, now: Nanoseconds) -> None:
+    """RACK_detect_loss_and_arm_timer (RFC 8985 section 6.2)."""
+    board = c.board
+    rack = c.rack
+    if board.reordered:
+        rack.reordering_seen = True
+    sacked = board.sacked
+    # RFC 6675 section 4, IsLost: three ranges, or more than two segments' worth
+    segments = DUP_THRESH if sacked.size > (DUP_THRESH - 1) * c.snd_mss else len(sacked)
+    window = rack.window(c.ca_state >= RECOVERY, segments, c.rtt.min_rtt, c.rtt.srtt)
+    due = board.lose_overtaken(board.xmit_rtt + window, now)
+    if due is None:
+        c.reorder_at = NEVER
+    else:
+        c.reorder_at = due
+        c.arm(due)
+
+
+def on_reorder_timer(c: Tcb, now: Nanoseconds) -> None:
+    """What was overtaken has had its time."""
+    lost = c.board.lost_total
+    detect_losses(c, now)
+    if c.board.lost_total > lost:
+        if c.ca_state in (OPEN, CWR):
+            enter(c, RECOVERY, now)
+        c.mark_dirty()
+
+
+def _newreno(c: Tcb, acked: int) -> None:
+    """6582/3.2, and 5681/3.2-b, limited transmit: what duplicates tell of leaves the pipe, and new data follows."""
+    board = c.board
+    if c.ca_state == LOSS:
         return
-    elif c.dupacks < DUP_THRESH:
-        c.inflation = c.dupacks * mss  # 5681/3.2-b: new data for each of the first two
-    elif c.dupacks == DUP_THRESH and _is_a_loss(c):
-        _enter(c)
-    c.mark_dirty()
+    if acked:
+        c.last_acked = acked
+        if c.ca_state == RECOVERY:
+            board.expect_duplicates()
+            board.lose_head(c.snd_mss)  # step 3, a partial ACK: the next hole
+        else:
+            c.dupacks = 0
+            board.dup_octets = 0
+        return
+    c.dupacks += 1
+    if c.dupacks == 1:
+        board.expect_duplicates()
+    board.duplicate(c.snd_mss)
+    if c.ca_state != RECOVERY and c.dupacks >= DUP_THRESH and _is_a_loss(c):
+        board.lose_head(c.snd_mss)
 
 
 def _is_a_loss(c: Tcb) -> bool:
@@ -58,81 +152,136 @@ def _is_a_loss(c: Tcb) -> bool:
     6582/4, the ACK heuristic: they are not if the window is open and the ACK before them covered little,
     for segments that the receiver had already would have been covered by it at a leap.
     """
-    return seq_gt(c.snd_una, c.recover) or (c.cc.cwnd > c.snd_mss and c.last_acked <= 4 * c.snd_mss)
+    episode = c.episode
+    if episode is None or c.board.una > episode.recover:
+        return True
+    return c.cc.cwnd > c.snd_mss and c.last_acked <= 4 * c.snd_mss
 
 
-def _enter(c: Tcb) -> None:
-    """5681/3.2-c, RFC 6582 section 3.2 step 2."""
-    now = c.core.now
-    c.in_recovery = True
-    c.recover = c.snd_nxt
-    c.cc.on_loss(c.flight, now)
-    c.inflation = 0
-    c.cc.on_duplicate(DUP_THRESH * c.snd_mss)
-    _expect_duplicates(c)
-    c.core.counters["tcp.fast_retransmits"] += 1
-    _resend_first(c)
+# -- entering and leaving ----------------------------------------------------------------------------------------
 
 
-def _expect_duplicates(c: Tcb) -> None:
-    """RFC 5681 section 5: no more duplicates count than there are segments; who sends others wants a window."""
-    c.dup_room = c.flight // c.snd_mss
+def enter(c: Tcb, state: int, now: Nanoseconds) -> None:
+    """Reduce the window: RECOVERY for a loss (5681/3.2-c, RFC 6675 section 5), CWR for ECN.
+
+    A loss in the window that ECN has reduced already reduces it no further (RFC 3168 section 6.1.2).
+    """
+    board = c.board
+    flight = board.nxt - board.una
+    if c.ca_state == CWR and c.episode is not None:
+        c.episode.recover = board.nxt
+    else:
+        c.episode = Episode(board.una, board.nxt, flight)
+        c.cc.on_loss(flight, now)
+    c.ca_state = state
+    board.expect_duplicates()
+    c.rack.probe_end = None
+    c.probe_at = NEVER
+    c.episode.cwnd = board.pipe  # until the next ACK; what is lost at SND.UNA goes again whatever the pipe holds
+    if state == RECOVERY:
+        c.core.counters["tcp.fast_retransmits"] += 1
 
 
-def _resend_first(c: Tcb) -> None:
-    c.rtx_nxt = c.snd_una
-    end = seq_add(c.snd_una, c.snd_mss)
-    c.rtx_end = end if seq_lt(end, c.snd_nxt) else c.snd_nxt
+def on_ecn_echo(c: Tcb, now: Nanoseconds) -> None:
+    """RFC 3168 section 6.1.2: an ECE is as good as a loss, once a window, and nothing has to be sent again."""
+    if c.ca_state == OPEN:
+        enter(c, CWR, now)
 
 
-def on_new_ack(c: Tcb, acked: int, now: int) -> None:
-    """SND.UNA has moved by `acked`."""
+def _leave(c: Tcb, now: Nanoseconds) -> None:
+    """All that was in flight when it began has arrived."""
+    if c.ca_state != LOSS:
+        c.cc.on_recovery_exit(now)
+    c.ca_state = OPEN
     c.dupacks = 0
-    c.last_acked = acked
-    if c.in_recovery:
-        if seq_ge(c.snd_una, c.recover):
-            _leave(c, now)
-        else:
-            # step 3, partial ACK: the next hole, and deflate by what was acknowledged
-            c.cc.on_partial_ack(acked)
-            _expect_duplicates(c)
-            _resend_first(c)
-        return
-    c.inflation = 0
-    if not c.rto_recovery:
-        c.recover = (c.snd_una - 1) & MASK  # drawn along: left behind, it would seem to lie ahead after 2 GB
-    elif seq_ge(c.snd_una, c.recover):
-        c.rto_recovery = False
-    c.cc.on_ack(acked, now, c.rtt.srtt, c.flight, c.cwnd_limited or c.rto_recovery)
+    c.board.dup_octets = 0
+    c.rack.recovery_ended()
 
 
-def _leave(c: Tcb, now: int) -> None:
-    c.in_recovery = False
-    c.inflation = 0
-    c.cc.on_recovery_exit(now)
-    c.rtx_nxt = c.rtx_end = c.snd_nxt
-
-
-def on_timeout(c: Tcb, now: int) -> None:
-    """6298/5.4-5.6, RFC 5681 section 3.1, RFC 6582 section 3.2 step 4."""
+def on_timeout(c: Tcb, now: Nanoseconds) -> None:
+    """6298/5.4-5.6, RFC 5681 section 3.1, RFC 6582 section 3.2 step 4, RFC 8985 section 6.3."""
+    board = c.board
+    cc = c.cc
+    flight = board.nxt - board.una
     # 6675/5.1 and 5681/3.1-c: ssthresh falls once for a loss, not again while it is being mended
-    first = c.retransmits == 0 and not (c.rto_recovery and seq_gt(c.recover, c.snd_una))
-    # in fast recovery, duplicates have let far more into flight than the window that the loss has set
-    flight = min(c.flight, c.cc.ssthresh) if c.in_recovery else c.flight
-    c.cc.on_rto(flight, now, first)
+    old = c.episode
+    first = c.retransmits == 0 and not (c.ca_state == LOSS and old is not None and old.recover > board.una)
+    if c.ca_state == RECOVERY:
+        flight = min(flight, cc.ssthresh)
+    cc.on_rto(flight, now, first)
     c.rtt.back_off()
-    c.in_recovery = False
-    c.rto_recovery = True
-    c.inflation = 0
+    if first or old is None:
+        c.episode = Episode(board.una, board.nxt, flight)
+        if c.ca_state != RECOVERY:  # RFC 5682 section 3.1 step 1: not out of another recovery
+            c.episode.frto = FRTO_RESENT
+    else:
+        old.recover = board.nxt
+        old.frto = FRTO_OFF
+    c.ca_state = LOSS
+    c.rack.probe_end = None
+    c.probe_at = c.reorder_at = NEVER
     c.dupacks = 0
-    c.recover = c.snd_nxt
     c.retransmits += 1
-    resend_all(c)
+    if board.sacked.size and (board.reneged or c.retransmits > 1):
+        # 2018/8, tempered as RFC 6675 section 5.1 allows: SACKs outlive one timeout, if the peer keeps to them
+        board.forget_sacks()
+    if c.sack_ok:
+        wait = board.xmit_rtt + c.rack.window(True, 0, c.rtt.min_rtt, c.rtt.srtt)
+        board.lose_older(now - wait)
+    else:
+        board.lose_all()
+    c.mark_dirty()
 
 
 def resend_all(c: Tcb) -> None:
-    """Everything under way counts as lost (2018/8: what SACK told of, too): go back to SND.UNA."""
-    c.rtt_seq = None
-    c.rtx_nxt = c.snd_una
-    c.rtx_end = c.snd_nxt
+    """Everything under way has to go again, and it is nobody's fault: the window reopened, or the path MTU fell."""
+    c.board.lose_all()
     c.mark_dirty()
+
+
+# -- undoing -----------------------------------------------------------------------------------------------------
+
+
+def _unfounded(c: Tcb, acked: int, episode: Episode) -> bool:
+    """Whether the ACK shows that what the episode was begun for had not been lost."""
+    board = c.board
+    if not episode.undoable:
+        return False
+    if board.dsack is not None and episode.came_twice(*board.dsack):
+        return True
+    if c.ca_state < RECOVERY:
+        return False
+    echo_ms = board.echo_ms
+    # RFC 3522: the original has drawn the ACK. Where other holes are left, they may be losses
+    early = acked and echo_ms is not None and episode.resent and echo_ms < episode.first_resend_ms
+    whole = board.una >= episode.recover or not (board.lost_octets or board.sacked.size)
+    if early and (c.ca_state == LOSS or whole):
+        return True
+    return c.ca_state == LOSS and _frto(c, acked, episode)
+
+
+def _frto(c: Tcb, acked: int, episode: Episode) -> bool:
+    """RFC 5682 sections 2.1 and 3.1."""
+    board = c.board
+    if episode.frto == FRTO_RESENT:
+        if acked:
+            # step 2: all is acknowledged: nothing to learn; else `output` sends new data instead of old
+            episode.frto = FRTO_OFF if board.una >= episode.recover else FRTO_ASKED
+    elif episode.frto == FRTO_WAITS:
+        episode.frto = FRTO_OFF
+        # step 3b: what the timeout gave up, and nobody has sent again, has arrived
+        original = board.original
+        return original is not None and original <= episode.recover and board.fack <= episode.recover
+    return False
+
+
+def _undo(c: Tcb, episode: Episode, now: Nanoseconds) -> None:
+    """RFC 4015, RFC 5681 section 3.1: the windows as they were, and nothing counts as lost."""
+    c.core.counters["tcp.spurious_timeouts" if c.ca_state == LOSS else "tcp.spurious_recoveries"] += 1
+    episode.undoable = False
+    episode.frto = FRTO_OFF
+    c.cc.on_spurious(now)
+    c.board.find_none_lost()
+    c.ca_state = OPEN
+    c.dupacks = 0
+    c.retransmits = 0  # the back-off of the RTO stays until a round trip is measured (RFC 6298 section 5)

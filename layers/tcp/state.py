@@ -88,3 +88,12 @@ CAN_RECEIVE = frozenset((ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2))
 
 FLUSHES = frozenset((ESTABLISHED, FIN_WAIT_1, CLOSE_WAIT, CLOSING, LAST_ACK))
 """States in which data or a FIN of ours may still be under way."""
+
+# What congestion control and loss recovery are doing, under Linux's names and numbers (`tcpi_ca_state`).
+OPEN = 0
+DISORDER = 1  # as OPEN, and something came out of order: shown in `info`, never kept
+CWR = 2
+RECOVERY = 3
+LOSS = 4
+
+CA_STATE_NAMES = ("Open", "Disorder", "CWR", "Recovery", "Loss")

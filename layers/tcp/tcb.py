@@ -17,12 +17,15 @@ from scapystack.base.datagram import PROTO_TCP, Route
 from scapystack.base.events import Endpoint
 from scapystack.base.types import MILLISECOND, Address, Nanoseconds
 from scapystack.layers.tcp.congestion import CongestionControl, make
+from scapystack.layers.tcp.episode import Episode
 from scapystack.layers.tcp.fastopen import FastOpen
+from scapystack.layers.tcp.rack import Rack
 from scapystack.layers.tcp.reassembly import Reassembly
 from scapystack.layers.tcp.recvqueue import ReceiveQueue
 from scapystack.layers.tcp.rtt import RttEstimator
+from scapystack.layers.tcp.scoreboard import Scoreboard
 from scapystack.layers.tcp.sendbuf import SendBuffer
-from scapystack.layers.tcp.state import CLOSED, STATE_NAMES, SYN_SENT, TRANSITIONS
+from scapystack.layers.tcp.state import CLOSED, OPEN, STATE_NAMES, SYN_SENT, TRANSITIONS
 
 if TYPE_CHECKING:
     from scapystack.layers.tcp.demux import Tcp
@@ -75,17 +78,17 @@ class Tcb(Endpoint):
     """The transmission control block. Sequence numbers are modulo 2**32, windows are unscaled (REC-1)."""
 
     __slots__ = (
-        "ack_bytes", "ack_now", "acks_due", "cc", "challenge_at", "challenge_count", "config", "core", "cwnd_limited",
-        "delack_at", "dirty", "dup_room", "dupacks", "error", "fastopen", "fin_at_seq", "fin_queued", "fin_received",
-        "fin_sent", "first_rtx_at", "heap_at", "heard_at", "held", "in_recovery", "inflation", "irs", "iss",
-        "keepalive_at", "keepalive_sent", "last_ack_sent", "last_acked", "last_data_at", "last_sack", "listener",
+        "ack_bytes", "ack_now", "acks_due", "board", "ca_state", "cc", "challenge_at", "challenge_count", "config",
+        "core", "cwnd_limited", "delack_at", "dirty", "dsack", "dupacks", "episode", "error", "fastopen",
+        "fin_at_seq", "fin_queued", "fin_received", "fin_sent", "first_rtx_at", "heap_at", "heard_at", "held", "irs",
+        "iss", "keepalive_at", "keepalive_sent", "last_ack_sent", "last_acked", "last_data_at", "listener",
         "local_addr", "local_port", "max_snd_wnd", "mss_acked", "mss_since", "oob", "oob_seq", "ooo", "options",
-        "passive", "peer_mss", "persist_at", "persist_shift", "pmtu_claim", "pseudo", "quick", "rcv_adv", "rcv_mss",
-        "rcv_nxt", "rcv_shut", "rcv_up", "rcv_wscale", "recover", "recvq", "remote_addr", "remote_port", "retransmits",
-        "route", "rto_recovery", "rtt", "rtt_at", "rtt_seq", "rtx_at", "rtx_end", "rtx_nxt", "rtx_ts", "sack_ok",
-        "sendbuf", "snd_mss", "snd_nxt", "snd_una", "snd_up", "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale",
-        "soft_error", "state", "syn_data", "syn_pending", "syn_retransmitted", "tcp", "total_retrans", "ts_offset",
-        "ts_ok", "ts_recent", "ts_recent_at", "usual_snd_wnd", "wait_at", "want_write", "write_shut", "ws_ok",
+        "passive", "peer_mss", "persist_at", "persist_shift", "pmtu_claim", "probe_at", "pseudo", "quick", "rack",
+        "rcv_adv", "rcv_mss", "rcv_nxt", "rcv_shut", "rcv_up", "rcv_wscale", "recvq", "remote_addr", "remote_port",
+        "reorder_at", "retransmits", "route", "rtt", "rtx_at", "sack_ok", "sendbuf", "snd_mss", "snd_nxt", "snd_una",
+        "snd_up", "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale", "soft_error", "state", "syn_at", "syn_data",
+        "syn_pending", "syn_retransmitted", "tcp", "total_retrans", "ts_offset", "ts_ok", "ts_recent",
+        "ts_recent_at", "usual_snd_wnd", "wait_at", "want_write", "write_shut", "ws_ok",
     )  # fmt: skip
 
     def __init__(
@@ -148,6 +151,7 @@ class Tcb(Endpoint):
         self.oob_seq: int | None = None
         # acknowledging
         self.ack_now = False
+        self.dsack: tuple[int, int] | None = None  # what came twice, to be told with the next ACK (RFC 2883)
         self.acks_due = 0  # duplicate ACKs owed to a peer that has no SACK
         self.ack_bytes = 0
         self.quick = config.quick_acks
@@ -165,27 +169,23 @@ class Tcb(Endpoint):
         self.rtt = RttEstimator(
             config.initial_rto_ms * MILLISECOND, config.min_rto_ms * MILLISECOND, config.max_rto_ms * MILLISECOND
         )
-        self.rtt_seq: int | None = None  # the sequence number being timed (Karn: never a retransmission)
-        self.rtt_at: Nanoseconds = 0
+        self.syn_at: Nanoseconds = 0  # when our SYN was sent; 0 if it was sent twice
         self.cc: CongestionControl = make(options.congestion)
         self.cwnd_limited = False
-        self.dupacks = 0
-        self.dup_room = 0  # duplicates that may still inflate the window
-        self.last_acked = 0  # octets that the last ACK of something new covered
-        self.last_sack: tuple[tuple[int, int], ...] = ()  # what SACK told last
-        self.in_recovery = False
-        self.rto_recovery = False
-        self.recover = self.iss
-        self.inflation = 0
-        self.rtx_ts: int | None = None  # the last retransmission's timestamp, until an echo shows it arrived
-        self.rtx_nxt = self.iss  # retransmissions due: [rtx_nxt, rtx_end)
-        self.rtx_end = self.iss
+        self.board = Scoreboard()
+        self.rack = Rack()
+        self.ca_state = OPEN
+        self.episode: Episode | None = None  # the last response to congestion
+        self.dupacks = 0  # without SACK
+        self.last_acked = 0  # octets that the last ACK of something new covered, without SACK
         self.retransmits = 0  # of the segment at SND.UNA, in a row
         self.total_retrans = 0
         self.first_rtx_at: Nanoseconds = 0
         # deadlines
         self.heap_at: Nanoseconds | None = None
         self.rtx_at = NEVER
+        self.probe_at = NEVER  # tail loss probe
+        self.reorder_at = NEVER  # RACK's reordering timer
         self.persist_at = NEVER
         self.persist_shift = 0
         self.delack_at = NEVER
@@ -198,7 +198,7 @@ class Tcb(Endpoint):
 
     def begin_at(self, iss: int) -> None:
         """Use this initial sequence number; only before anything was sent."""
-        self.iss = self.snd_una = self.snd_nxt = self.recover = self.rtx_nxt = self.rtx_end = iss
+        self.iss = self.snd_una = self.snd_nxt = iss
         self.mss_since = iss
 
     # -- moving ------------------------------------------------------------------------------------
@@ -229,7 +229,10 @@ class Tcb(Endpoint):
 
     def next_at(self) -> Nanoseconds | None:
         """The earliest of the connection's deadlines."""
-        at = min(self.rtx_at, self.delack_at, self.persist_at, self.keepalive_at, self.wait_at)
+        at = min(
+            self.rtx_at, self.probe_at, self.reorder_at, self.delack_at, self.persist_at, self.keepalive_at,
+            self.wait_at,
+        )  # fmt: skip
         return None if at == NEVER else at
 
     def expire(self, now: Nanoseconds) -> None:

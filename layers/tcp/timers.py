@@ -10,7 +10,7 @@ import errno
 
 from scapystack.base.types import MILLISECOND, Nanoseconds
 from scapystack.layers.tcp import pathmtu, recovery
-from scapystack.layers.tcp.output import probe_window, send_keepalive, send_new
+from scapystack.layers.tcp.output import probe_window, send_keepalive, send_new, send_probe
 from scapystack.layers.tcp.state import FIN_WAIT_2, SYN_RECEIVED, SYN_SENT, SYNCHRONIZED, TIME_WAIT
 from scapystack.layers.tcp.tcb import NEVER, Tcb
 
@@ -23,6 +23,12 @@ def expire(c: Tcb, now: Nanoseconds) -> None:
         c.delack_at = NEVER
         c.ack_now = True  # SHLD-18, MUST-40
         c.mark_dirty()
+    if c.reorder_at <= now:
+        c.reorder_at = NEVER
+        recovery.on_reorder_timer(c, now)
+    if c.probe_at <= now:
+        c.probe_at = NEVER
+        _loss_probe(c, now)
     if c.rtx_at <= now:
         c.rtx_at = NEVER
         _retransmission(c, now)
@@ -83,12 +89,26 @@ def _resend_syn(c: Tcb) -> None:
     c.total_retrans += 1
     c.core.counters["tcp.retrans_segs"] += 1
     c.rtt.back_off()
-    c.rtt_seq = None
     c.syn_retransmitted = True
     if c.fastopen is not None:
         c.fastopen.plain = True  # RFC 7413 section 4.2.2: the next one without data and option
     c.syn_pending = True
     c.mark_dirty()
+
+
+def _loss_probe(c: Tcb, now: int) -> None:
+    """RFC 8985 section 7.3: the ACK is overdue."""
+    rack = c.rack
+    board = c.board
+    if board.una == board.nxt or board.sacked.size or board.lost_octets:
+        return
+    if rack.probe_end is None and rack.sampled:
+        rack.probe_resent = send_probe(c)
+        rack.probe_end = board.nxt
+        rack.sampled = False
+        c.core.counters["tcp.loss_probes"] += 1
+    c.rtx_at = now + c.rtt.rto
+    c.arm(c.rtx_at)
 
 
 # -- persist -------------------------------------------------------------------------------------------

@@ -79,6 +79,7 @@ class TcpConfig:
     window_scaling: bool = True
     timestamps: bool = True
     sack: bool = True
+    loss_probes: bool = True  # TLP (RFC 8985 section 7)
     nodelay: bool = False
     delayed_ack_ms: int = 40  # MUST-40: below 500
     ack_every_segments: int = 2  # SHLD-19

@@ -122,6 +122,7 @@ class TcpWire:
         self.config = StackConfig()
         self.config.tcp.timestamps = False
         self.config.tcp.quick_acks = 0
+        self.config.tcp.loss_probes = False
         for name, value in config.items():
             assert hasattr(self.config.tcp, name), name
             setattr(self.config.tcp, name, value)
@@ -234,12 +235,18 @@ class TcpWire:
     def connection(self, sport: int = PEER_PORT, dport: int = PORT) -> Connection:
         return self.tcp.connections[(OURS, dport, PEER, sport)]
 
-    def established(self, *, passive: bool = True, wnd: int = 65_535, listener: Listener | None = None) -> Connection:
-        """A connection past its handshake, nothing left to send. With window scaling, `wnd` is the raw field."""
+    def established(
+        self, *, passive: bool = True, wnd: int = 65_535, listener: Listener | None = None, rtt_ms: float = 0
+    ) -> Connection:
+        """A connection past its handshake, nothing left to send. With window scaling, `wnd` is the raw field.
+
+        `rtt_ms` is how long the handshake took; 0 ms leaves RACK no time to wait for what was overtaken.
+        """
         if passive:
             listener = listener or self.listen()
             self.syn()
             c = self.connection()
+            self.after(ms=rtt_ms)
             self.send(c, "A", wnd=wnd)
             accepted = listener.accept()
             assert accepted is c

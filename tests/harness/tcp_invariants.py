@@ -81,11 +81,34 @@ def _send_side(c: Tcb) -> None:
     assert len(c.sendbuf) <= max(c.options.sndbuf, 0), "send buffer within its bound"
     assert c.fin_sent <= c.fin_queued <= c.write_shut
     assert opening or c.fin_queued == (c.state in _OUR_FIN), "the state says whether we have closed"
-    if c.rtx_nxt != c.rtx_end:
-        assert (c.rtx_end - c.rtx_nxt) & MASK <= (c.rtx_end - c.snd_una) & MASK <= c.flight, "resend inside the flight"
+    if not opening:
+        check_board(c)
     assert c.cc.cwnd >= 1
     assert c.snd_mss >= 48
-    assert c.inflation >= 0
+
+
+def check_board(c: Tcb) -> None:
+    """The scoreboard: what is on it and what was SACKed make up the flight, without overlap."""
+    board = c.board
+    assert board.una & MASK == c.snd_una
+    assert board.nxt & MASK == c.snd_nxt
+    assert board._starts == [p.start for p in board.pieces]
+    spans = [(p.start, p.end) for p in board.pieces] + list(zip(board.sacked.lefts, board.sacked.rights, strict=True))
+    at = board.una
+    for start, end in sorted(spans):
+        assert start == at < end, "no gap, no overlap"
+        at = end
+    assert at == board.nxt
+    lost = [p for p in board.pieces if p.lost]
+    assert board._lost == [p.start for p in lost]
+    assert board.lost_octets == sum(p.end - p.start for p in lost)
+    assert board.sacked.size == sum(board.sacked.rights) - sum(board.sacked.lefts)
+    assert board.pipe >= 0
+    assert board.una <= board.seen <= board.nxt
+    assert c.ca_state in (0, 2, 3, 4)
+    if c.ca_state:
+        assert c.episode is not None
+        assert board.una < c.episode.recover or board.una == board.nxt
 
 
 def _receive_side(c: Tcb) -> None:
@@ -127,8 +150,8 @@ def describe(c: Tcb) -> str:
     una = c.iss
     return (
         f"state={STATE_NAMES[c.state]} una={(c.snd_una - una) & MASK} nxt={(c.snd_nxt - una) & MASK} wnd={c.snd_wnd} "
-        f"buf={len(c.sendbuf)} cwnd={c.cc.cwnd} mss={c.snd_mss} rtx=[{(c.rtx_nxt - una) & MASK},"
-        f"{(c.rtx_end - una) & MASK}) fin={c.fin_queued}/{c.fin_sent} rtx_at={c.rtx_at != NEVER} "
+        f"buf={len(c.sendbuf)} cwnd={c.cc.cwnd} mss={c.snd_mss} pieces={c.board.pieces} sacked={c.board.sacked.size} "
+        f"ca={c.ca_state} fin={c.fin_queued}/{c.fin_sent} rtx_at={c.rtx_at != NEVER} "
         f"persist={c.persist_at != NEVER} max_wnd={c.max_snd_wnd} options={c.options}"
     )
 

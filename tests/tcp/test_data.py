@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scapystack.layers.tcp.state import CLOSE_WAIT, CLOSED, FIN_WAIT_2, LAST_ACK, TIME_WAIT
-from tests.harness.tcp import TcpWire
+from tests.harness.tcp import Peer, TcpWire
 
 
 def test_data_arrives_in_order_acked_after_delay() -> None:
@@ -96,7 +96,7 @@ def test_retransmission_timeout_backs_off() -> None:
 
 
 def test_third_duplicate_ack_retransmits() -> None:
-    wire = TcpWire()
+    wire = TcpWire(peer=Peer(sack=False))
     c = wire.established()
     c.write(b"x" * 14600)
     wire.flush()

@@ -98,20 +98,3 @@ class CongestionControl(ABC):
 
         To stay with the smaller window is always safe, and so the default.
         """
-
-    def on_duplicate(self, octets: int) -> None:
-        """In fast recovery without SACK, a duplicate ACK: `octets` have left the network.
-
-        Inflates the window by as much (RFC 5681 section 3.2 steps 3 and 4).
-        """
-        self.cwnd += octets
-
-    def on_partial_ack(self, acked: int) -> None:
-        """In fast recovery without SACK, an ACK of `acked` octets that does not end it.
-
-        Deflates the window by what was acknowledged and gives one MSS back, so that about ssthresh
-        is in flight when recovery ends (RFC 6582 section 3.2 step 3).
-        """
-        self.cwnd = max(self.cwnd - acked, self.mss)
-        if acked >= self.mss:
-            self.cwnd += self.mss

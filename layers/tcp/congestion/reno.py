@@ -19,13 +19,14 @@ from scapystack.layers.tcp.congestion.control import CongestionControl
 class Reno(CongestionControl):
     """Slow start, congestion avoidance, and a window halved by a loss."""
 
-    __slots__ = ("_bytes_acked",)
+    __slots__ = ("_before", "_bytes_acked")
 
     name = "reno"
 
     def __init__(self) -> None:
         super().__init__()
         self._bytes_acked = 0
+        self._before: tuple[int, int] | None = None  # cwnd and ssthresh as they were at the last reduction
 
     def on_ack(self, acked: int, now: Nanoseconds, srtt: int, flight: int, cwnd_limited: bool) -> None:
         """5681/3.1-b: by what was acknowledged up to ssthresh, then one MSS a window."""
@@ -47,12 +48,14 @@ class Reno(CongestionControl):
 
     def on_loss(self, flight: int, now: Nanoseconds) -> None:
         """RFC 5681 section 3.2 step 2: half of what was in flight (equation 4)."""
+        self._before = (self.cwnd, self.ssthresh)
         self.ssthresh = self.cwnd = max(flight // 2, 2 * self.mss)
         self._bytes_acked = 0
 
     def on_rto(self, flight: int, now: Nanoseconds, first: bool) -> None:
         """5681/3.1-c: ssthresh falls once for one segment, the window to one MSS."""
         if first:
+            self._before = (self.cwnd, self.ssthresh)
             self.ssthresh = max(flight // 2, 2 * self.mss)
         self.cwnd = self.mss
         self._bytes_acked = 0
@@ -61,6 +64,13 @@ class Reno(CongestionControl):
         """RFC 6582 section 3.2 step 3, full acknowledgment, option 2."""
         self.cwnd = self.ssthresh
         self._bytes_acked = 0
+
+    def on_spurious(self, now: Nanoseconds) -> None:
+        """RFC 4015 section 3: as it was before."""
+        if self._before is not None:
+            cwnd, self.ssthresh = self._before
+            self.cwnd = max(self.cwnd, cwnd)
+            self._before = None
 
     def on_idle(self, now: Nanoseconds, idle_ns: int, rto: int) -> None:
         """5681/4.1: after more than an RTO, no more than the initial window at once."""

@@ -209,7 +209,6 @@ def test_recovery_ends_at_ssthresh():
     cc = cubic()
     cc.cwnd = 100 * MSS
     cc.on_loss(100 * MSS, 0)
-    cc.on_duplicate(30 * MSS)
     cc.on_recovery_exit(0)
     assert cc.cwnd == 70 * MSS
 
@@ -253,12 +252,11 @@ def test_timeout_slow_starts_to_beta_and_plateaus_there():
     assert cc.window_at(SECOND) == 560 * MSS + 400
 
 
-def test_timeout_in_fast_recovery_does_not_count_what_duplicates_inflated():
+def test_timeout_in_fast_recovery_counts_from_the_window_that_was_left():
     """8312/4.7 on the window that was left, not on all that recovery has sent since: ssthresh never rises"""
     cc = cubic()
     cc.cwnd = 100 * MSS
     cc.on_loss(100 * MSS, 0)
-    cc.on_duplicate(200 * MSS)
     cc.on_rto(260 * MSS, 0, True)
     assert (cc.ssthresh, cc.cwnd) == (49 * MSS, MSS)
     cc.cwnd = 60 * MSS  # and after it cwnd counts again
@@ -266,11 +264,10 @@ def test_timeout_in_fast_recovery_does_not_count_what_duplicates_inflated():
     assert cc.ssthresh == 42 * MSS
 
 
-def test_spurious_loss_leaves_no_inflation():
+def test_spurious_loss_gives_the_window_back_once():
     cc = cubic()
     cc.cwnd = 100 * MSS
     cc.on_loss(100 * MSS, 0)
-    cc.on_duplicate(80 * MSS)
     cc.on_spurious(0)
     assert cc.cwnd == 100 * MSS
     cc.on_loss(100 * MSS, 0)
@@ -323,13 +320,16 @@ def test_spurious_in_the_first_slow_start_resumes_it():
     assert (cc.cwnd, cc.ssthresh, cc.wants_rtt) == (10 * MSS, INFINITE_SSTHRESH, True)
 
 
-def test_reno_wants_no_samples_and_keeps_its_window_when_told_of_a_spurious_loss():
+def test_reno_wants_no_samples_and_takes_a_spurious_loss_back():
     cc = congestion.make("reno")
     cc.start(MSS, 10 * MSS)
     assert not cc.wants_rtt
     cc.on_loss(10 * MSS, 0)
-    cc.on_spurious(0)
     assert cc.cwnd == 5 * MSS
+    cc.on_spurious(0)
+    assert (cc.cwnd, cc.ssthresh) == (10 * MSS, INFINITE_SSTHRESH)
+    cc.on_spurious(0)
+    assert (cc.cwnd, cc.ssthresh) == (10 * MSS, INFINITE_SSTHRESH)
 
 
 # -- lulls ---------------------------------------------------------------------------------------------
@@ -383,8 +383,6 @@ EVENTS = st.lists(
         st.tuples(st.just("rtt"), st.integers(1, 10 * SECOND)),
         st.tuples(st.just("loss"), OCTETS),
         st.tuples(st.just("rto"), OCTETS, st.booleans()),
-        st.tuples(st.just("duplicate"), st.just(MSS)),
-        st.tuples(st.just("partial"), OCTETS),
         st.tuples(st.just("exit")),
         st.tuples(st.just("idle"), SPANS),
         st.tuples(st.just("spurious")),
@@ -417,10 +415,6 @@ def test_whatever_happens_the_window_is_a_segment_at_least_and_grows_only_when_i
             assert cc.cwnd == cc.mss
             assert not recovering or cc.ssthresh <= max(threshold, 2 * cc.mss)
             recovering = False
-        elif kind == "duplicate" and recovering:
-            cc.on_duplicate(args[0])
-        elif kind == "partial" and recovering:
-            cc.on_partial_ack(args[0])
         elif kind == "exit" and recovering:
             cc.on_recovery_exit(now)
             recovering = False

@@ -1,0 +1,72 @@
+"""`Episode`: one response to congestion, from the reduction of the window to the ACK of `recover`. A leaf.
+
+It answers two questions. How much may leave meanwhile: Proportional Rate Reduction (RFC 6937) brings what
+is in the network down to ssthresh by the end of a round trip, evenly, whatever is lost and however
+many ACKs are. And whether there was any loss at all: what was sent again is counted, and with it what
+D-SACK says came twice (RFC 3708 section 3), and the first retransmission's timestamp is noted
+(Eifel, RFC 3522). Sequence numbers are unwrapped (`scoreboard`), sizes in octets.
+"""
+
+from __future__ import annotations
+
+FRTO_OFF = 0
+FRTO_RESENT = 1
+FRTO_ASKED = 2
+FRTO_WAITS = 3
+"""F-RTO (RFC 5682): the first segment was sent again (step 1); its ACK came, and new data is to leave instead of
+old (step 2b); it has left, and the next ACK tells (step 3)."""
+
+
+class Episode:
+    """Begun by a loss, a timeout or ECN; the next one replaces it."""
+
+    __slots__ = (
+        "cwnd",
+        "first_resend_ms",
+        "flight",
+        "frto",
+        "prr_delivered",
+        "prr_out",
+        "recover",
+        "rescued",
+        "resent",
+        "spurious",
+        "una",
+        "undoable",
+    )  # fmt: skip
+
+    def __init__(self, una: int, recover: int, flight: int) -> None:
+        self.una = una
+        self.recover = recover  # RecoveryPoint: the highest number sent when it began
+        self.flight = max(flight, 1)  # RecoverFS
+        self.cwnd = 0  # what may be in the network, until the next ACK
+        self.prr_delivered = 0
+        self.prr_out = 0
+        self.rescued = False  # RFC 6675 section 4, NextSeg (4): once an episode
+        self.undoable = True
+        self.resent = 0
+        self.spurious = 0
+        self.first_resend_ms = 0
+        self.frto = FRTO_OFF
+
+    def progress(self, delivered: int, pipe: int, ssthresh: int, mss: int) -> None:
+        """An ACK has delivered so many octets: RFC 6937 section 3.1, with the slow start reduction bound."""
+        self.prr_delivered += delivered
+        if pipe > ssthresh:
+            sndcnt = -(-self.prr_delivered * ssthresh // self.flight) - self.prr_out
+        else:
+            limit = max(self.prr_delivered - self.prr_out, delivered) + mss
+            sndcnt = min(ssthresh - pipe, limit)
+        self.cwnd = pipe + max(sndcnt, 0)
+
+    def sent_again(self, octets: int, now_ms: int) -> None:
+        """A retransmission has left, at that time of the timestamp clock."""
+        if not self.resent:
+            self.first_resend_ms = now_ms
+        self.resent += octets
+
+    def came_twice(self, left: int, right: int) -> bool:
+        """A D-SACK names [left, right). Whether now all that was sent again is known to have come twice."""
+        if right > self.una:
+            self.spurious += right - max(left, self.una)
+        return self.undoable and 0 < self.resent <= self.spurious
