@@ -136,6 +136,44 @@ def test_flood_of_syns_half_open_bounded_and_forgotten() -> None:
     victim.serves()
 
 
+def test_flood_of_syns_from_the_link_a_new_neighbour_gets_in() -> None:
+    """Each bogus source has to be asked for by ARP; one that answers is served, cookie and all (4987)."""
+    victim = Victim(tcp_max_syn_backlog=0)
+    near, mac, sport = ip("10.1.200.200"), b"\2\0\0\0\0\7", 5_000
+    flood = iter(
+        [victim.segment(1_024 + n, n, 0, SYN, src=b"\x0a\1" + bytes((1 + n % 99, n % 251))) for n in range(9_000)]
+    )
+
+    def a_second_of_flood(answers: bool) -> bytes | None:
+        """The answer to our SYN among all that leaves, if our neighbour's address is found out in time."""
+        for _ in range(1_000):
+            for _ in range(2):
+                victim.receive(next(flood))
+            for frame in victim.poll():
+                if answers and frame.data[12:14] == b"\x08\x06" and frame.data[38:42] == near:
+                    victim.receive(CODEC.encode_arp(1, 0x0800, 6, 4, 2, mac, near, OUR_MAC, OURS), 0x0806)
+                elif frame.data[:6] == mac:
+                    return frame.data
+            victim.now += MILLISECOND
+        return None
+
+    assert a_second_of_flood(answers=False) is None
+    assert len(victim.stack.arp.table) == victim.stack.config.arp.max_entries
+    victim.receive(victim.segment(sport, 0, 0, SYN, src=near))
+    answer = a_second_of_flood(answers=True)
+    assert answer is not None
+    iss = int.from_bytes(answer[38:42], "big")
+    victim.receive(victim.segment(sport, 1, iss + 1, ACK, src=near))
+    c = victim.listener.accept()
+    assert c is not None
+    assert c.remote_addr == near
+    a_second_of_flood(answers=False)
+    entry = victim.stack.arp.lookup(victim.iface, near)
+    assert entry is not None
+    assert entry.mac == mac
+    assert len(victim.stack.arp.table) == victim.stack.config.arp.max_entries
+
+
 def test_flood_of_handshakes_accept_queue_bounded() -> None:
     victim = Victim()
     kept = 0
