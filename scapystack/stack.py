@@ -49,6 +49,7 @@ class NetStack:
         self, config: StackConfig | None = None, *, seed: int | bytes = 0, codec: str | Codec = "compiled"
     ) -> None:
         self.config = config if config is not None else StackConfig()
+        self.config.check()
         self.core = core = Core(self.config, make_codec(codec) if isinstance(codec, str) else codec, Rng(seed))
         self.interfaces: list[Interface] = []
         self.taps: list[Callable[[str, Frame], None]] = []

@@ -33,7 +33,7 @@ from scapystack.layers.tcp.input import segment_arrives
 from scapystack.layers.tcp.isn import IsnGenerator
 from scapystack.layers.tcp.listen import Listener
 from scapystack.layers.tcp.options import encode_timestamps, parse_options
-from scapystack.layers.tcp.output import acceptable_seq, output, transmit
+from scapystack.layers.tcp.output import acceptable_seq, emit, output
 from scapystack.layers.tcp.pathmtu import set_mss
 from scapystack.layers.tcp.state import CLOSED, SYN_RECEIVED, SYN_SENT, SYNCHRONIZED, TIME_WAIT
 from scapystack.layers.tcp.tcb import NEVER, Options, Tcb
@@ -378,9 +378,7 @@ class Tcp:
         """ABORT: a RST to the peer where it knows of us, and the connection is gone."""
         if (c.state in SYNCHRONIZED and c.state != TIME_WAIT) or c.state == SYN_RECEIVED:
             self.core.counters["tcp.resets_sent"] += 1
-            # RFC 7323 section 5.2: with a timestamp
-            options = encode_timestamps(c.ts_now(), c.ts_recent) if c.ts_ok else b""
-            transmit(c, acceptable_seq(c), RST | ACK, 0, options)
+            emit(c, acceptable_seq(c), RST | ACK)  # with timestamps (RFC 7323 section 5.2)
         self.close(c, error)
 
     def close(self, c: Tcb, error: int) -> None:

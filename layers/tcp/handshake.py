@@ -13,7 +13,7 @@ from scapystack.base.seq import seq_gt, seq_le
 from scapystack.layers.tcp import early
 from scapystack.layers.tcp.ack import time_syn
 from scapystack.layers.tcp.congestion.control import initial_window
-from scapystack.layers.tcp.output import advertised_mss
+from scapystack.layers.tcp.output import advertised_mss, syn_window
 from scapystack.layers.tcp.pathmtu import MIN_MSS, set_mss
 from scapystack.layers.tcp.scoreboard import Scoreboard
 from scapystack.layers.tcp.state import ESTABLISHED, FIN_WAIT_1, SYN_RECEIVED
@@ -63,7 +63,6 @@ def take_syn(c: Tcb, seg: Segment) -> None:
     """Learn from the peer's SYN: its sequence number, window and options."""
     c.irs = seg.seq
     c.rcv_nxt = (seg.seq + 1) & MASK
-    c.rcv_adv = (c.rcv_nxt + min(c.options.rcvbuf, 0xFFFF)) & MASK  # as our SYN advertises it
     c.last_ack_sent = c.rcv_nxt
     config = c.config
     c.peer_mss = peer_mss(seg)
@@ -80,6 +79,8 @@ def take_syn(c: Tcb, seg: Segment) -> None:
         c.ts_recent = seg.tsval or 0
         c.ts_recent_at = c.core.now
     c.sack_ok = seg.sack_permitted and config.sack
+    shown = syn_window(c.options.rcvbuf, advertised_mss(c), c.passive and c.ts_ok)  # by our SYN
+    c.rcv_adv = (c.rcv_nxt + shown) & MASK
     c.snd_wnd = seg.wnd  # never scaled in a SYN
     c.max_snd_wnd = c.usual_snd_wnd = seg.wnd
     c.snd_wl1 = seg.seq
@@ -95,7 +96,7 @@ def peer_mss(syn: Segment) -> int:
 
 def window_shift(rcvbuf: int) -> int:
     """The smallest shift with which the window field can say `rcvbuf` (RFC 7323 section 2.3: at most 14)."""
-    return min(max((rcvbuf - 1).bit_length() - 16, 0), 14)
+    return min(max(rcvbuf.bit_length() - 16, 0), 14)
 
 
 def syn_received(c: Tcb, seg: Segment) -> bool:
@@ -154,7 +155,7 @@ def start_sending(c: Tcb) -> None:
     """Set the initial window: in ESTABLISHED, or earlier for an early connection (RFC 7413 section 4.2.2, 6)."""
     segments = c.config.initial_cwnd_segments
     if c.syn_retransmitted:
-        # 6298/5.7 and 5681/3.1-d: the path has shown a loss; RTO 3 s until there is a sample
-        segments = 1
-        c.rtt.after_lost_syn()
+        c.rtt.after_lost_syn()  # 6298/5.7
+        if c.total_retrans >= c.config.slow_after_lost_syns:
+            segments = 1  # 5681/3.1-d: the path has shown a loss; one alone may have been a slow path's (RFC 6928)
     c.cc.start(c.snd_mss, initial_window(c.snd_mss, segments))

@@ -270,9 +270,10 @@ def _text(c: Tcb, seg: Segment) -> None:
         return
     payload = seg.payload
     if not c.held and len(payload):
-        # SHLD-3: nobody is there to read it
+        # SHLD-3: nobody is there to read it; RFC 9293 section 3.10.7.4, seventh
         c.core.counters["tcp.abort_on_data"] += 1
-        c.tcp.reset(c, 0)
+        c.tcp.send_rst_for(seg)
+        c.tcp.close(c, 0)
         return
     if seg.flags & FIN and c.fin_at_seq is None:
         c.fin_at_seq = (seg.seq + len(payload)) & MASK
@@ -300,6 +301,10 @@ def _in_order(c: Tcb, payload: Buffer, gso_size: int) -> None:
             c.dsack = c.ooo.duplicate if c.sack_ok else None
             payload = payload[:gap]
         _deliver(c, payload)
+        now = c.core.now
+        if now - c.last_text_at > c.rtt.rto:
+            c.quick = c.config.quick_acks  # a burst after a pause grows the peer's window sooner this way
+        c.last_text_at = now
         segment = gso_size or n
         if segment > c.rcv_mss:
             c.rcv_mss = min(segment, advertised_mss(c))

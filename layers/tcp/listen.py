@@ -19,7 +19,7 @@ from scapystack.layers.tcp import cookies, early, handshake
 from scapystack.layers.tcp.fastopen import PendingRequests
 from scapystack.layers.tcp.input import segment_arrives
 from scapystack.layers.tcp.options import encode_syn
-from scapystack.layers.tcp.output import mss_for
+from scapystack.layers.tcp.output import mss_for, syn_window
 from scapystack.layers.tcp.state import SYN_RECEIVED
 from scapystack.layers.tcp.tcb import Options
 
@@ -206,9 +206,10 @@ class Listener(Endpoint):
         name = cookies.name_of(seg.dst, seg.dport, seg.src, seg.sport)
         iss = tcp.cookies.make(now, name, seg.seq, handshake.peer_mss(seg))
         tcp.core.counters["tcp.syncookies_sent"] += 1
-        options = encode_syn(mss_for(route, config, o), wscale, sack, timestamps)
-        ack = (seg.seq + 1) & 0xFFFFFFFF
-        tcp.answer(route, seg, iss, ack, SYN | ACK, min(o.rcvbuf, 0xFFFF), options, o.tos, o.ttl)
+        mss = mss_for(route, config, o)
+        options = encode_syn(mss, wscale, sack, timestamps)
+        window = syn_window(o.rcvbuf, mss, timestamps is not None)
+        tcp.answer(route, seg, iss, (seg.seq + 1) & 0xFFFFFFFF, SYN | ACK, window, options, o.tos, o.ttl)
 
     def _take_cookie(self, seg: Segment) -> bool:
         """An ACK that may bring back a cookie of ours: rebuild the child and let the segment reach it.

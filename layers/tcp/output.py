@@ -321,8 +321,7 @@ def send_syn(c: Tcb) -> None:
     cookie = c.fastopen.option if c.fastopen is not None else None
     # MUST-14, SHLD-5, MAY-3: MSS in each
     options = encode_syn(advertised_mss(c), wscale, sack, timestamps, cookie)
-    # never scaled in a SYN
-    window = min((c.rcv_adv - c.rcv_nxt) & MASK if answer else c.options.rcvbuf, 0xFFFF)
+    window = min(c.rcv_wnd, 0xFFFF) if answer else syn_window(c.options.rcvbuf, advertised_mss(c), False)
     c.ack_now = False
     now = c.core.now
     first = c.snd_nxt == c.iss
@@ -338,6 +337,14 @@ def send_syn(c: Tcb) -> None:
     if c.rtx_at == NEVER:
         c.rtx_at = now + c.patience(c.rtt.rto, c.heard_at)
         c.arm(c.rtx_at)
+
+
+def syn_window(rcvbuf: int, mss: int, stamped: bool) -> int:
+    """The window of a SYN, never scaled (7323/2.2): of a large buffer as many whole segments as the field holds.
+
+    `stamped`: it is known already that they will have timestamps.
+    """
+    return rcvbuf if rcvbuf <= 0xFFFF else 0xFFFF - 0xFFFF % (mss - (12 if stamped else 0))
 
 
 def advertised_mss(c: Tcb) -> int:

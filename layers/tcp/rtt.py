@@ -16,18 +16,20 @@ class RttEstimator:
     what to arm a timer with: it holds the back-off, of which `shift` counts the doublings since the
     last sample.
 
-    `min_rto` is the floor of the variance term, so that RTO is never less than SRTT + `min_rto`, as
-    Linux has it. 6298/2.4 asks for a floor of one second under the whole of RTO; with a
-    floor of 200 ms under the whole, a steady path of 190 ms would be left 10 ms for a delayed ACK
-    that may take 200, and every lull would end in a spurious timeout.
+    `min_rto` is the least RTO (6298/2.4: one second). With `above_srtt` it is the floor of the variance
+    term instead, so that RTO is never less than SRTT + `min_rto`, as Linux has it: with a floor of
+    200 ms under the whole, a steady path of 190 ms would be left 10 ms for a delayed ACK that may take
+    200, and every lull would end in a spurious timeout.
     """
 
-    __slots__ = ("_base", "_floor", "max_rto", "min_rto", "min_rtt", "rto", "rttvar", "shift", "srtt")
+    __slots__ = ("_base", "_floor", "_least", "max_rto", "min_rtt", "rto", "rttvar", "shift", "srtt")
 
-    def __init__(self, initial_rto: int, min_rto: int, max_rto: int, granularity: int = 1_000_000) -> None:
-        self.min_rto = min_rto
+    def __init__(
+        self, initial_rto: int, min_rto: int, max_rto: int, granularity: int = 1_000_000, above_srtt: bool = True
+    ) -> None:
         self.max_rto = max_rto
-        self._floor = max(min_rto, granularity)  # 6298/4: G is the least variance term
+        self._floor = max(min_rto, granularity) if above_srtt else granularity  # 6298/4: G is the least variance term
+        self._least = min_rto
         self._base = initial_rto  # 6298/2.1
         self.rto = initial_rto
         self.srtt = 0
@@ -59,7 +61,7 @@ class RttEstimator:
             self.srtt += delta // (8 * expected)
             self.min_rtt = min(rtt, self.min_rtt)
         base = self.srtt + max(4 * self.rttvar, self._floor)
-        self._base = self.rto = min(base, self.max_rto)  # 6298/2.5
+        self._base = self.rto = min(max(base, self._least), self.max_rto)  # 6298/2.4, 6298/2.5
         self.shift = 0
 
     def back_off(self) -> None:

@@ -79,16 +79,16 @@ class Tcb(Endpoint):
 
     __slots__ = (
         "ack_bytes", "ack_now", "acks_due", "board", "ca_state", "cc", "challenge_at", "challenge_count", "config",
-        "core", "cwnd_limited", "delack_at", "dirty", "dsack", "dupacks", "episode", "error", "fastopen",
-        "fin_at_seq", "fin_queued", "fin_received", "fin_sent", "first_rtx_at", "heap_at", "heard_at", "held", "irs",
-        "iss", "keepalive_at", "keepalive_sent", "last_ack_sent", "last_acked", "last_data_at", "listener",
+        "core", "cwnd_limited", "delack_at", "dirty", "dsack", "dupacks", "episode", "error", "fastopen", "fin_at_seq",
+        "fin_queued", "fin_received", "fin_sent", "first_rtx_at", "heap_at", "heard_at", "held", "irs", "iss",
+        "keepalive_at", "keepalive_sent", "last_ack_sent", "last_acked", "last_data_at", "last_text_at", "listener",
         "local_addr", "local_port", "max_snd_wnd", "mss_acked", "mss_since", "oob", "oob_seq", "ooo", "options",
         "passive", "peer_mss", "persist_at", "persist_shift", "pmtu_claim", "probe_at", "pseudo", "quick", "rack",
         "rcv_adv", "rcv_mss", "rcv_nxt", "rcv_shut", "rcv_up", "rcv_wscale", "recvq", "remote_addr", "remote_port",
         "reorder_at", "retransmits", "route", "rtt", "rtx_at", "sack_ok", "sendbuf", "snd_mss", "snd_nxt", "snd_una",
         "snd_up", "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale", "soft_error", "state", "syn_at", "syn_data",
-        "syn_pending", "syn_retransmitted", "tcp", "total_retrans", "ts_offset", "ts_ok", "ts_recent",
-        "ts_recent_at", "usual_snd_wnd", "wait_at", "want_write", "write_shut", "ws_ok",
+        "syn_pending", "syn_retransmitted", "tcp", "total_retrans", "ts_offset", "ts_ok", "ts_recent", "ts_recent_at",
+        "usual_snd_wnd", "wait_at", "want_write", "write_shut", "ws_ok",
     )  # fmt: skip
 
     def __init__(
@@ -167,7 +167,10 @@ class Tcb(Endpoint):
         self.ws_ok = False
         # round-trip time, congestion, loss
         self.rtt = RttEstimator(
-            config.initial_rto_ms * MILLISECOND, config.min_rto_ms * MILLISECOND, config.max_rto_ms * MILLISECOND
+            config.initial_rto_ms * MILLISECOND,
+            config.min_rto_ms * MILLISECOND,
+            config.max_rto_ms * MILLISECOND,
+            above_srtt=config.min_rto_above_srtt,
         )
         self.syn_at: Nanoseconds = 0  # when our SYN was sent; 0 if it was sent twice
         self.cc: CongestionControl = make(options.congestion)
@@ -193,7 +196,8 @@ class Tcb(Endpoint):
         self.keepalive_sent = 0
         self.wait_at = NEVER  # TIME-WAIT, and FIN-WAIT-2 of an orphan
         self.heard_at = tcp.core.now
-        self.last_data_at: Nanoseconds = 0
+        self.last_data_at: Nanoseconds = 0  # when we sent text, and when the next of the peer's came
+        self.last_text_at: Nanoseconds = 0
         self.dirty = False
 
     def begin_at(self, iss: int) -> None:

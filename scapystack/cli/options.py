@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from scapystack.base.addr import BROADCAST4, first_neighbour, interface_address, ip, is_multicast, is_unspecified, mac
-from scapystack.base.config import StackConfig
+from scapystack.base.config import PROFILES, StackConfig
 from scapystack.base.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--no-offload", is_flag=True, help="Finish checksums and cut segments here, not in the kernel."),
     click.option("--codec", type=click.Choice(CODECS), default="compiled", help="How headers are read and written."),
     click.option("--seed", metavar="TEXT", help="Everything random follows from it (the system's)."),
+    click.option(
+        "--profile", type=click.Choice(tuple(PROFILES)), default="linux", help="What TCP's numbers are (linux)."
+    ),
     click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting (tcp.congestion=reno)."),
     click.option(
         "-w",
@@ -109,7 +112,7 @@ def setting_up(options: dict[str, Any], *, packets_to: Any) -> Iterator[Setup]:
     The arguments are looked at first, all of them; then the namespace, the TAP, the kernel's side of it
     (unless the TAP was there before), the capture, the stack.
     """
-    config = configured(options["settings"])
+    config = configured(options["settings"], options["profile"])
     peer = checked(options)
     with ExitStack() as until_end:
         yield _join(until_end, options, config, peer, packets_to)
@@ -186,9 +189,9 @@ def _stack(options: dict[str, Any], config: StackConfig, tap: TapLink) -> Stack:
     )
 
 
-def configured(settings: tuple[str, ...]) -> StackConfig:
-    """A configuration with `NAME=VALUE` applied in order. Raises ConfigError."""
-    config = StackConfig()
+def configured(settings: tuple[str, ...], profile: str = "linux") -> StackConfig:
+    """The profile with `NAME=VALUE` applied in order. Raises ConfigError."""
+    config = StackConfig.profile(profile)
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
@@ -196,6 +199,7 @@ def configured(settings: tuple[str, ...]) -> StackConfig:
         config.set(name.strip(), value.strip())
         if name.strip() == "tcp.congestion":
             _check_congestion(value.strip())
+    config.check()
     return config
 
 

@@ -241,7 +241,7 @@ class Socket(ABC):
             raise os_error(EBADF)
         raise os_error(EOPNOTSUPP)
 
-    def listen(self, backlog: int = 128) -> None:
+    def listen(self, backlog: int | None = None) -> None:
         """Take connections; see `stream`. Raises OSError (EOPNOTSUPP) for the other kinds."""
         self._unsupported()
 

@@ -240,7 +240,7 @@ class Stack:
         try:
             sock.setsockopt(c.SOL_SOCKET, c.SO_REUSEADDR, 1)
             sock.bind(address)
-            sock.listen() if backlog is None else sock.listen(backlog)
+            sock.listen(backlog)
         except BaseException:
             sock.close()
             raise

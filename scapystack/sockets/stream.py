@@ -76,9 +76,9 @@ class StreamSocket(Socket):
         self._reserved = self._reuse  # as it was at bind(), whatever is set later
         self._local = (local, self._net.tcp.reserve(local, port, reuse=self._reuse))
 
-    def listen(self, backlog: int = 128) -> None:
-        """Take connections; `backlog` bounds those that wait for `accept`. Raises OSError."""
-        self._at_once(lambda: self._listen(backlog))
+    def listen(self, backlog: int | None = None) -> None:
+        """Take connections; `backlog` bounds those that wait for `accept` (`tcp.backlog`). Raises OSError."""
+        self._at_once(lambda: self._listen(self._net.config.tcp.backlog if backlog is None else backlog))
 
     def _listen(self, backlog: int) -> None:
         backlog = min(max(backlog, 0), c.SOMAXCONN)

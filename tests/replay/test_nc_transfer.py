@@ -111,7 +111,7 @@ def test_syn_of_the_capture_answered_with_syn_ack(codec: str) -> None:
     options = dict(tcp.options)
     assert options["MSS"] == 1460
     assert options["SAckOK"] == b""
-    assert options["WScale"] == 6  # 4 MB of receive buffer
+    assert options["WScale"] == 7  # 4 MB of receive buffer
     assert options["Timestamp"][1] == dict(syn[TCP].options)["Timestamp"][0]
     assert_finished(answer)
 

@@ -205,7 +205,7 @@ def test_text_after_close_resets(state: int) -> None:
     assert c.state == state
     wire.clear()
     wire.send(c, "PA", payload=b"nobody is there")
-    wire.expect("RA seq=2 ack=1")
+    wire.expect("R seq=2 wnd=0")  # the number that its ACK has asked for
     assert not wire.tcp.connections
 
 
@@ -226,7 +226,7 @@ def test_abort_resets_a_peer_that_knows_of_us(state: int) -> None:
     wire = TcpWire()
     c = wire.reach(state)
     c.abort()
-    (rst,) = wire.expect("RA len=0 wnd=0")
+    (rst,) = wire.expect("RA len=0")
     assert rst.seq == c.snd_nxt
     assert (c.state, c.error) == (CLOSED, errno.ECONNABORTED)
     assert wire.deadline_ms() is None

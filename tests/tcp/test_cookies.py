@@ -73,7 +73,7 @@ def test_cookie_offers_and_brings_back_mss_scale_and_sack() -> None:
     wire, listener = flooded(peer=Peer(mss=1400, wscale=3, timestamps=True))
     client = Client(wire)
     seg = client.syn_ack
-    assert (seg.ack, seg.mss, seg.wscale, seg.sack_permitted, seg.tsecr) == (PEER_ISS + 1, 1460, 6, True, wire.peer_ts)
+    assert (seg.ack, seg.mss, seg.wscale, seg.sack_permitted, seg.tsecr) == (PEER_ISS + 1, 1460, 7, True, wire.peer_ts)
     assert unstamp(seg.tsval or 0) == (3, True, False)
     client.answer(wnd=1_000)
     wire.expect_nothing()
@@ -81,7 +81,7 @@ def test_cookie_offers_and_brings_back_mss_scale_and_sack() -> None:
     assert c is not None
     assert c is client.connection
     assert (c.state, c.irs, c.iss, c.snd_wnd) == (ESTABLISHED, PEER_ISS, seg.seq, 8_000)
-    assert (c.peer_mss, c.snd_wscale, c.rcv_wscale, c.sack_ok, c.ts_ok) == (1360, 3, 6, True, True)
+    assert (c.peer_mss, c.snd_wscale, c.rcv_wscale, c.sack_ok, c.ts_ok) == (1360, 3, 7, True, True)
     assert wire.core.counters["tcp.syncookies_recv"] == wire.core.counters["tcp.passive_opens"] == 1
     check(wire.tcp)
 

@@ -50,7 +50,7 @@ def test_listen_request_is_answered_with_a_cookie_and_opens_as_ever() -> None:
     """RFC 7413 section 4.2.1: data beside a request is not kept."""
     wire, listener = serving()
     wire.syn(options=syn_with(b""), payload=b"early")
-    (answer,) = wire.expect("SA seq=0 ack=1 len=0 mss=1460 ws=6 sackok=True")
+    (answer,) = wire.expect("SA seq=0 ack=1 len=0 mss=1460 ws=7 sackok=True")
     assert len(answer.fastopen or b"") == 8
     c = wire.connection()
     assert listener.accept() is None
@@ -79,9 +79,9 @@ def test_syn_with_cookie_and_data_is_delivered_before_the_handshake_ends() -> No
     """RFC 7413 section 4.2.2: the SYN-ACK covers the data, accept() gives the connection, read() the data."""
     wire, listener = serving()
     c = early(wire)
-    (answer,) = wire.expect("SA seq=0 ack=6 len=0 mss=1460 ws=6 sackok=True")
+    (answer,) = wire.expect("SA seq=0 ack=6 len=0 mss=1460 ws=7 sackok=True")
     assert answer.fastopen is None  # it has a good one
-    assert answer.wnd == 0xFFFF - 5
+    assert answer.wnd == 44 * 1460 - 5
     assert listener.accept() is c
     assert (c.state, c.connected, c.readable) == (SYN_RECEIVED, True, True)
     assert c.read(100) == b"early"

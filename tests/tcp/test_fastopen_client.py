@@ -62,7 +62,7 @@ def test_connect_with_a_cookie_sends_the_data_in_the_syn() -> None:
     """RFC 7413 section 4.2.2."""
     wire = client()
     c = opening(wire)
-    (syn,) = wire.expect("S seq=0 ack=0 len=8 mss=1460 ws=6 sackok=True")
+    (syn,) = wire.expect("S seq=0 ack=0 len=8 mss=1460 ws=7 sackok=True")
     assert (syn.fastopen, syn.payload) == (COOKIE, b"question")
     check(wire.tcp)
     answer(wire, c, 9)
@@ -309,5 +309,5 @@ def test_option_size_leaves_room_for_every_other_option() -> None:
     wire.tcp.fastopen_cache.learn(OURS, PEER, bytes(16), 1460)
     opening(wire, bytes(3000))
     head = wire.ip.kept[0]["head"]
-    (syn,) = wire.expect("S len=1420 mss=1460 ws=6 sackok=True ts=True")
+    (syn,) = wire.expect("S len=1420 mss=1460 ws=7 sackok=True ts=True")
     assert (len(head), syn.fastopen) == (60, bytes(16))

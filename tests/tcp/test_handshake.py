@@ -18,7 +18,7 @@ def test_listen_syn_answered_and_accepted() -> None:
     wire = TcpWire()
     listener = wire.listen()
     wire.syn()
-    wire.expect("SA seq=0 ack=1 len=0 mss=1460 ws=6 sackok=True")
+    wire.expect("SA seq=0 ack=1 len=0 mss=1460 ws=7 sackok=True")
     c = wire.connection()
     assert listener.accept() is None
     wire.send(c, "A")
@@ -30,7 +30,7 @@ def test_listen_syn_answered_and_accepted() -> None:
 def test_connect_syn_ack_completes() -> None:
     wire = TcpWire()
     c = wire.connect()
-    wire.expect("S seq=0 ack=0 len=0 mss=1460 ws=6 sackok=True ts=False")
+    wire.expect("S seq=0 ack=0 len=0 mss=1460 ws=7 sackok=True ts=False")
     assert c.state == SYN_SENT
     wire.send_syn_ack(c)
     wire.expect("A seq=1 ack=1 len=0")

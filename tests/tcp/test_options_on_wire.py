@@ -236,7 +236,10 @@ def test_info_names_the_mss_that_our_syn_offered() -> None:
 # -- window scale and SACK -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("rcvbuf", "shift"), [(65_536, 0), (65_537, 1), (4_194_304, 6), (1 << 30, 14), (1 << 40, 14)])
+@pytest.mark.parametrize(
+    ("rcvbuf", "shift"),
+    [(65_535, 0), (65_536, 1), (131_071, 1), (4_194_303, 6), (4_194_304, 7), (1 << 30, 14), (1 << 40, 14)],
+)
 def test_window_scale_is_the_least_that_says_the_buffer(rcvbuf: int, shift: int) -> None:
     """7323/2.3: never above 14."""
     wire = TcpWire(rcvbuf=rcvbuf)
@@ -262,7 +265,7 @@ def test_window_scale_holds_only_if_both_syns_had_it() -> None:
     """7323/2.2."""
     wire = TcpWire(peer=Peer(wscale=None))
     c = wire.connect()
-    wire.expect("S ws=6")
+    wire.expect("S ws=7")
     wire.send_syn_ack(c)
     wire.expect("A wnd=65535")
     assert (c.snd_wscale, c.rcv_wscale) == (0, 0)
@@ -278,7 +281,7 @@ def test_window_in_a_syn_is_never_scaled() -> None:
     """7323/2.2: neither ours nor the peer's."""
     wire = TcpWire(peer=Peer(wscale=7, wnd=1000))
     c = wire.connect()
-    wire.expect("S wnd=65535 ws=6")
+    wire.expect("S wnd=64240 ws=7")
     wire.send_syn_ack(c)
     assert c.snd_wnd == 1000
     wire.send(c, "A", wnd=1000)

@@ -6,6 +6,7 @@ import errno
 
 import pytest
 
+from scapystack.base.config import PROFILES
 from scapystack.layers.tcp.state import CLOSED, ESTABLISHED, FIN_WAIT_1
 from scapystack.layers.tcp.tcb import Options
 from tests.harness.tcp import Peer, TcpWire
@@ -149,7 +150,7 @@ def test_timestamp_that_was_never_sent_gives_no_sample(age_ms: int) -> None:
 
 def test_syn_lost_starts_text_with_three_seconds_and_one_segment() -> None:
     """6298/5.7, 5681/3.1-d: no sample of a SYN sent twice."""
-    wire = TcpWire()
+    wire = TcpWire(slow_after_lost_syns=1)
     c = wire.connect()
     wire.after(ms=1000)
     wire.expect("S seq=0", "S seq=0")
@@ -174,16 +175,17 @@ def test_syn_lost_with_timestamps_is_timed_all_the_same() -> None:
     assert c.rtt.srtt == 20 * MS
 
 
-def test_syn_ack_lost_starts_with_one_segment_too() -> None:
-    """5681/3.1-d."""
-    wire = TcpWire()
+@pytest.mark.parametrize(("lost", "profile", "segments"), [(1, "rfc", 1), (1, "linux", 10), (2, "linux", 1)])
+def test_syn_acks_lost_make_the_first_window_one_segment(lost: int, profile: str, segments: int) -> None:
+    """5681/3.1-d; RFC 6928 section 2: a single one that had to be sent again may have met a slow path."""
+    wire = TcpWire(slow_after_lost_syns=PROFILES[profile]().slow_after_lost_syns)
     wire.listen()
     wire.syn()
-    wire.after(ms=1000)
-    wire.expect("SA", "SA")
+    wire.after(ms=1000 * (2**lost - 1))
+    wire.expect(*["SA"] * (1 + lost))
     c = wire.connection()
     wire.send(c, "A")
-    assert c.cc.cwnd == c.snd_mss
+    assert c.cc.cwnd == segments * c.snd_mss
 
 
 def test_syn_is_retransmitted_for_three_minutes() -> None:

@@ -46,6 +46,18 @@ def test_steady_samples_leave_the_floor_above_srtt(rtt):
     assert rtt.rto == 390 * MS
 
 
+def test_floor_under_the_whole_of_rto():
+    """6298/2.4: computed RTOs of less are rounded up, longer ones stay as they are"""
+    rtt = RttEstimator(3_000 * MS, min_rto=1_000 * MS, max_rto=60_000 * MS, above_srtt=False)
+    for sample, rto in ((10, 1_000), (333, 1_000), (334, 334 * 3), (1_500, 4_500)):
+        fresh = RttEstimator(3_000 * MS, min_rto=1_000 * MS, max_rto=60_000 * MS, above_srtt=False)
+        fresh.sample(sample * MS)
+        assert fresh.rto == rto * MS
+    for _ in range(200):
+        rtt.sample(1_200 * MS)
+    assert rtt.rto == 1_201 * MS  # 6298/4: and G is the least variance term again
+
+
 def test_granularity_is_the_least_variance_term():
     """6298/4"""
     rtt = RttEstimator(1_000 * MS, min_rto=0, max_rto=60_000 * MS, granularity=10 * MS)

@@ -36,6 +36,11 @@ def test_configured_settings_apply_in_order():
     assert config.ip == StackConfig().ip
 
 
+def test_configured_settings_change_numbers_of_the_profile():
+    config = options.configured(("tcp.min_rto_ms=300",), "rfc")
+    assert (config.tcp.min_rto_ms, config.tcp.msl_ms, config.tcp.min_rto_above_srtt) == (300, 120_000, False)
+
+
 def test_print_packets_prints_a_line_for_each(pair):
     stack, _ = pair
     stream = io.StringIO()

@@ -1,0 +1,9 @@
+"""`python -m tests.docs`: write the documents that are drawn from the sources."""
+
+from __future__ import annotations
+
+from tests.docs import settings
+
+for document in (settings,):
+    document.DOCUMENT.write_text(document.render())
+    print(document.DOCUMENT)
