@@ -313,6 +313,7 @@ def _in_order(c: Tcb, payload: Buffer, gso_size: int) -> None:
         for piece in c.ooo.pop(c.rcv_nxt):
             _deliver(c, piece if c.fin_at_seq is None else piece[: (c.fin_at_seq - c.rcv_nxt) & MASK])
         c.ack_now = True  # 5681/3.2-a: at once while there is, or was, a gap
+        c.acks_due += c.sack_ok
     elif c.quick > 0 or c.options.quickack:
         c.quick -= 1
         c.ack_now = True
@@ -324,9 +325,13 @@ def _in_order(c: Tcb, payload: Buffer, gso_size: int) -> None:
 
 
 def _out_of_order(c: Tcb, seq: int, payload: Buffer) -> None:
-    """SHLD-31: kept until the gap is filled; the duplicate ACK leaves at once (MAY-13)."""
+    """SHLD-31: kept until the gap is filled; the duplicate ACK leaves at once (MAY-13).
+
+    And for a while no ACK is delayed, as at the start: the peer's window will be small.
+    """
     c.ack_now = True
     c.acks_due += 1
+    c.quick = c.config.quick_acks
     if len(payload):
         c.core.counters["tcp.out_of_order"] += 1
         if not c.ooo.insert(seq, payload, c.rcv_nxt):
