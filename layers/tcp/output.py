@@ -198,7 +198,7 @@ def _emit_again(c: Tcb, start: int, length: int, room: int) -> int:
     c.core.counters["tcp.retrans_segs"] += segments
     emit(c, seq, flags if n else flags & ~PSH, c.sendbuf.slice(offset, n) if n else (), n)
     if c.rtx_at == NEVER or not offset:
-        c.rtx_at = now + (c.patience(c.rtt.rto, c.first_rtx_at) if c.retransmits else c.rtt.rto)
+        c.rtx_at = now + (c.patience(c.rtt.rto, board.delivered_at) if c.retransmits else c.rtt.rto)
         c.arm(c.rtx_at)
     return length
 

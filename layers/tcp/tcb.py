@@ -25,7 +25,7 @@ from scapystack.layers.tcp.recvqueue import ReceiveQueue
 from scapystack.layers.tcp.rtt import RttEstimator
 from scapystack.layers.tcp.scoreboard import Scoreboard
 from scapystack.layers.tcp.sendbuf import SendBuffer
-from scapystack.layers.tcp.state import CLOSED, OPEN, STATE_NAMES, SYN_SENT, TRANSITIONS
+from scapystack.layers.tcp.state import CLOSED, OPEN, STATE_NAMES, SYN_SENT, SYNCHRONIZED, TRANSITIONS
 
 if TYPE_CHECKING:
     from scapystack.layers.tcp.demux import Tcp
@@ -80,15 +80,15 @@ class Tcb(Endpoint):
     __slots__ = (
         "ack_bytes", "ack_now", "acks_due", "board", "ca_state", "cc", "challenge_at", "challenge_count", "config",
         "core", "cwnd_limited", "delack_at", "dirty", "dsack", "dupacks", "episode", "error", "fastopen", "fin_at_seq",
-        "fin_queued", "fin_received", "fin_sent", "first_rtx_at", "heap_at", "heard_at", "held", "irs", "iss",
-        "keepalive_at", "keepalive_sent", "last_ack_sent", "last_acked", "last_data_at", "last_text_at", "listener",
-        "local_addr", "local_port", "max_snd_wnd", "mss_acked", "mss_since", "oob", "oob_seq", "ooo", "options",
-        "passive", "peer_mss", "persist_at", "persist_shift", "pmtu_claim", "probe_at", "pseudo", "quick", "rack",
-        "rcv_adv", "rcv_mss", "rcv_nxt", "rcv_shut", "rcv_up", "rcv_wscale", "recvq", "remote_addr", "remote_port",
-        "reorder_at", "retransmits", "route", "rtt", "rtx_at", "sack_ok", "sendbuf", "snd_mss", "snd_nxt", "snd_una",
-        "snd_up", "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale", "soft_error", "state", "syn_at", "syn_data",
-        "syn_pending", "syn_retransmitted", "tcp", "total_retrans", "ts_offset", "ts_ok", "ts_recent", "ts_recent_at",
-        "usual_snd_wnd", "wait_at", "want_write", "write_shut", "ws_ok",
+        "fin_queued", "fin_received", "fin_sent", "heap_at", "heard_at", "held", "irs", "iss", "keepalive_at",
+        "keepalive_sent", "last_ack_sent", "last_acked", "last_data_at", "last_text_at", "listener", "local_addr",
+        "local_port", "max_snd_wnd", "mss_acked", "mss_since", "oob", "oob_seq", "ooo", "options", "passive",
+        "peer_mss", "persist_at", "persist_shift", "pmtu_claim", "probe_at", "pseudo", "quick", "rack", "rcv_adv",
+        "rcv_mss", "rcv_nxt", "rcv_shut", "rcv_up", "rcv_wscale", "recvq", "remote_addr", "remote_port", "reorder_at",
+        "retransmits", "route", "rtt", "rtx_at", "sack_ok", "sendbuf", "snd_mss", "snd_nxt", "snd_una", "snd_up",
+        "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale", "soft_error", "state", "syn_at", "syn_data", "syn_pending",
+        "syn_retransmitted", "tcp", "total_retrans", "ts_offset", "ts_ok", "ts_recent", "ts_recent_at",
+        "unanswered_since", "usual_snd_wnd", "wait_at", "want_write", "write_shut", "ws_ok",
     )  # fmt: skip
 
     def __init__(
@@ -183,7 +183,7 @@ class Tcb(Endpoint):
         self.last_acked = 0  # octets that the last ACK of something new covered, without SACK
         self.retransmits = 0  # of the segment at SND.UNA, in a row
         self.total_retrans = 0
-        self.first_rtx_at: Nanoseconds = 0
+        self.unanswered_since: Nanoseconds = 0  # the first of the window probes that nobody has answered
         # deadlines
         self.heap_at: Nanoseconds | None = None
         self.rtx_at = NEVER
@@ -251,10 +251,17 @@ class Tcb(Endpoint):
 
     def patience(self, wait: Nanoseconds, since: Nanoseconds) -> Nanoseconds:
         """How long to wait for an answer: `wait`, or what the application's limit leaves of it (MUST-21)."""
-        limit = self.options.user_timeout_ms
-        if not limit:
-            return wait
-        return min(wait, max(since + limit * MILLISECOND - self.core.now, MILLISECOND))
+        limit = self.user_limit
+        return min(wait, max(since + limit - self.core.now, MILLISECOND)) if limit else wait
+
+    @property
+    def user_limit(self) -> Nanoseconds:
+        """What the application lets a peer be silent (MUST-21); 0: R2 rules.
+
+        RFC 5482 section 3.1: longer than the RTO, so that one loss alone ends nothing.
+        """
+        limit = self.options.user_timeout_ms * MILLISECOND
+        return max(limit, 2 * self.rtt.base_rto) if limit and self.state in SYNCHRONIZED else limit
 
     # -- what follows from the variables -----------------------------------------------------------
 

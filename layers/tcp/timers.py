@@ -57,9 +57,7 @@ def _retransmission(c: Tcb, now: Nanoseconds) -> None:
         # SHLD-17: data past a window that closed is not lost; it is probed for (MUST-35)
         _persist(c, now)
         return
-    if c.retransmits == 0:
-        c.first_rtx_at = now
-    elif _gave_up(c, now - c.first_rtx_at):
+    if _gave_up(c, c.board.delivered_at, now):
         c.tcp.close(c, errno.ETIMEDOUT)
         return
     pathmtu.on_timeout(c)
@@ -69,10 +67,15 @@ def _retransmission(c: Tcb, now: Nanoseconds) -> None:
         c.tcp.advise(c)  # MUST-20, SHLD-9, SHLD-10
 
 
-def _gave_up(c: Tcb, elapsed: Nanoseconds) -> bool:
-    """R2 (MUST-20), or the limit that the application has set (MUST-21, RFC 5482)."""
-    limit_ms = c.options.user_timeout_ms or c.config.r2_ms
-    return elapsed >= limit_ms * MILLISECOND
+def _gave_up(c: Tcb, since: Nanoseconds, now: Nanoseconds) -> bool:
+    """R2 (MUST-20), the application's own limit (MUST-21, RFC 5482), or that of a connection that no application holds.
+
+    They count from when the peer has last taken something, or from when the text left that it has not.
+    """
+    limit = c.user_limit or c.config.r2_ms * MILLISECOND
+    if not c.held:
+        limit = min(limit, c.config.orphan_ms * MILLISECOND or limit)
+    return now - since >= limit
 
 
 def _resend_syn(c: Tcb) -> None:
@@ -107,7 +110,7 @@ def _loss_probe(c: Tcb, now: int) -> None:
         rack.probe_end = board.nxt
         rack.sampled = False
         c.core.counters["tcp.loss_probes"] += 1
-    c.rtx_at = now + c.rtt.rto
+    c.rtx_at = now + c.patience(c.rtt.rto, board.delivered_at)
     c.arm(c.rtx_at)
 
 
@@ -124,17 +127,31 @@ def _persist(c: Tcb, now: Nanoseconds) -> None:
         c.usual_snd_wnd = max(c.snd_wnd, c.usual_snd_wnd >> 1)
         send_new(c, force=True)
         return
-    # MUST-37: open for as long as the probes are answered; unanswered ones run into R2
-    if c.persist_shift == 0 or c.heard_at >= c.first_rtx_at:
-        c.first_rtx_at = now  # of the probes that nobody has answered yet
-    elif _gave_up(c, now - c.first_rtx_at):
-        c.tcp.close(c, errno.ETIMEDOUT)
+    if c.persist_shift == 0 or c.heard_at >= c.unanswered_since:
+        c.unanswered_since = now
+    if c.persist_shift and _probed_enough(c, now):
         return
     probe_window(c)
     interval = min(c.rtt.base_rto << (c.persist_shift + 1), c.config.max_rto_ms * MILLISECOND)  # SHLD-30
     c.persist_shift = min(c.persist_shift + 1, 16)
-    c.persist_at = now + c.patience(interval, c.first_rtx_at)
+    c.persist_at = now + c.patience(interval, c.board.delivered_at)
     c.arm(c.persist_at)
+
+
+def _probed_enough(c: Tcb, now: Nanoseconds) -> bool:
+    """Whether the connection was given up: never while the probes are answered (MUST-37), unless we were told to.
+
+    An application tells so by a limit of its own, or by letting go; else unanswered probes run into R2.
+    """
+    told = c.options.user_timeout_ms or not c.held
+    taken_at = c.board.delivered_at
+    if not _gave_up(c, taken_at if told else c.unanswered_since, now):
+        return False
+    if c.heard_at > taken_at:
+        c.tcp.reset(c, errno.ETIMEDOUT)  # it is there, and must learn that no more will come
+    else:
+        c.tcp.close(c, errno.ETIMEDOUT)
+    return True
 
 
 # -- keep-alive (MAY-5) ----------------------------------------------------------------------------------------

@@ -98,6 +98,7 @@ class TcpConfig:
     msl_ms: int = 30_000  # the longest life of a segment; TIME-WAIT takes twice this (RFC 9293 section 3.4.2)
     time_wait_reuse_ms: int = 1_000  # in TIME-WAIT so long, connect() may have the ports, by timestamps; 0: never
     fin_wait_2_ms: int = 60_000  # for the peer's FIN, once no application holds the connection any more
+    orphan_ms: int = 180_000  # so long without progress ends one that no application holds; 0: as any other
     initial_cwnd_segments: int = 10  # RFC 6928 section 2
     slow_after_lost_syns: int = 2  # with so many SYNs lost the first window is one segment (RFC 6928 section 2)
     congestion: str = "reno"  # the congestion control of new sockets (TCP_CONGESTION)

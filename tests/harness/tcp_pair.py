@@ -46,6 +46,7 @@ class Host:
         self.name = name
         self.address = address
         settings = StackConfig()
+        settings.tcp.orphan_ms = 0  # nobody gives up, whatever is lost
         for key, value in config.items():
             assert hasattr(settings.tcp, key), key
             setattr(settings.tcp, key, value)

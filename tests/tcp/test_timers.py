@@ -204,7 +204,7 @@ def test_syn_is_retransmitted_for_three_minutes() -> None:
 
 
 def test_r2_closes_and_tells_the_application() -> None:
-    """MUST-20, SHLD-11: at least 100 s."""
+    """MUST-20, SHLD-11: at least 100 s, from the first time that the text was sent."""
     wire = TcpWire()
     assert wire.config.tcp.r2_ms >= 100_000
     c = wire.established()
@@ -217,6 +217,20 @@ def test_r2_closes_and_tells_the_application() -> None:
     assert wire.core.now - first >= wire.config.tcp.r2_ms * MS
     with pytest.raises(TimeoutError):
         c.read(1)
+
+
+def test_r2_counts_from_the_first_time_that_the_text_was_sent() -> None:
+    """MUST-20: not from the first timeout: the fourth comes after 15 RTOs, and that is it."""
+    wire = TcpWire(min_rto_ms=200)
+    c = wire.established()
+    rto = c.rtt.rto / MS
+    wire.config.tcp.r2_ms = int(14.5 * rto)
+    c.write(b"hello")
+    wire.flush()
+    wire.after(ms=15 * rto - 1)
+    assert c.state == ESTABLISHED
+    wire.after(ms=1)
+    assert (c.state, c.error) == (CLOSED, errno.ETIMEDOUT)
 
 
 def test_r1_advises_ip_and_tells_the_application() -> None:
@@ -239,14 +253,14 @@ def test_r1_advises_ip_and_tells_the_application() -> None:
 
 
 def test_user_timeout_is_the_applications_r2() -> None:
-    """MUST-21, 5482: and it is kept to the millisecond, not to the next back-off."""
+    """MUST-21, 5482: from when the text was sent, and kept to the millisecond, not to the next back-off."""
     wire = TcpWire()
     c = wire.established()
-    c.options.user_timeout_ms = 3_000
+    c.options.user_timeout_ms = 5_000
+    wire.after(ms=60_000)
     c.write(b"hello")
     wire.flush()
-    wire.after(ms=c.rtt.rto / MS)
-    wire.after(ms=2_999)
+    wire.after(ms=4_999)
     assert c.state == ESTABLISHED
     wire.after(ms=2)
     assert (c.state, c.error) == (CLOSED, errno.ETIMEDOUT)
@@ -272,9 +286,54 @@ def test_user_timeout_ends_with_any_ack_of_something_new() -> None:
     c.write(b"x" * 20 * 1460)
     wire.flush()
     for i in range(1, 11):
-        wire.after(ms=c.rtt.rto / MS + 500)
+        wire.after(ms=900)
         wire.send(c, "A", ack=1 + i * 1460)
     assert c.state == ESTABLISHED
+    wire.after(ms=c.rtt.rto / MS)
+    assert c.state == CLOSED
+
+
+def test_user_timeout_leaves_time_for_a_retransmission() -> None:
+    """5482, section 3.1: longer than the RTO, or one loss would end the connection."""
+    wire = TcpWire()
+    c = wire.established()
+    c.options.user_timeout_ms = 1
+    rto = c.rtt.rto / MS
+    c.write(b"hello")
+    wire.flush()
+    wire.after(ms=2 * rto - 1)
+    assert c.state == ESTABLISHED
+    assert c.total_retrans
+    wire.after(ms=1)
+    assert (c.state, c.error) == (CLOSED, errno.ETIMEDOUT)
+
+
+def test_orphan_gives_up_before_others() -> None:
+    """Nobody waits for what it does: three minutes by default, and 15 for a connection that is held."""
+    wire = TcpWire(orphan_ms=20_000)
+    held = wire.reach(FIN_WAIT_1)
+    wire.after(ms=30_000)
+    assert held.state == FIN_WAIT_1
+    wire = TcpWire(orphan_ms=20_000)
+    orphan = wire.reach(FIN_WAIT_1)
+    orphan.close()
+    wire.after(ms=19_000)
+    assert orphan.state == FIN_WAIT_1
+    wire.after(ms=20_000)
+    assert (orphan.state, wire.tcp.orphans) == (CLOSED, 0)
+
+
+def test_orphan_that_makes_progress_lives() -> None:
+    wire = TcpWire(orphan_ms=10_000, peer=Peer(wscale=None))
+    c = wire.established()
+    c.write(b"x" * 1460 * 20)
+    c.close()
+    wire.flush()
+    for i in range(1, 20):
+        wire.after(ms=9_000)
+        wire.send(c, "A", ack=1 + i * 1460)
+    assert c.state == FIN_WAIT_1
+    wire.clear()
 
 
 def test_orphan_gives_up_like_any_other() -> None:

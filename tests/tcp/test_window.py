@@ -161,6 +161,57 @@ def test_zero_window_gives_up_when_no_probe_is_answered() -> None:
     assert (c.state, c.error) == (CLOSED, errno.ETIMEDOUT)
 
 
+def test_zero_window_is_probed_at_the_longest_interval_for_ever() -> None:
+    """MUST-37, SHLD-30: once every two minutes, and no less often."""
+    wire = TcpWire()
+    c = wire.established()
+    wire.send(c, "A", wnd=0)
+    c.write(b"x")
+    wire.flush()
+    for _ in range(30):
+        wire.after(ms=wire.deadline_ms() or 0)
+        wire.send(c, "A", ack=1, wnd=0)
+    assert wire.deadline_ms() == wire.config.tcp.max_rto_ms
+    wire.clear()
+
+
+def test_zero_window_ends_with_the_applications_patience() -> None:
+    """MUST-21, 5482: it has told us so; the peer, which is there, learns that no more will come."""
+    wire = TcpWire()
+    c = wire.established()
+    c.options.user_timeout_ms = 30_000
+    wire.send(c, "A", wnd=0)
+    wire.after(ms=3_600_000)
+    c.write(b"xy")
+    wire.flush()
+    wire.after(ms=wire.deadline_ms() or 0)
+    begun = wire.core.now
+    while c.state != CLOSED:
+        assert len(wire.take()) == 1
+        wire.send(c, "A", ack=1, wnd=0)
+        wire.after(ms=wire.deadline_ms() or 0)
+    assert (wire.core.now - begun) / 1e6 == pytest.approx(30_000, abs=10)
+    assert c.error == errno.ETIMEDOUT
+    wire.expect("RA seq=1")
+
+
+def test_zero_window_of_an_orphan_ends() -> None:
+    """A peer that answers each probe and takes nothing would have it live for ever."""
+    wire = TcpWire(orphan_ms=60_000)
+    c = wire.established()
+    wire.send(c, "A", wnd=0)
+    c.write(b"x")
+    c.close()
+    wire.flush()
+    begun = wire.core.now
+    while c.state != CLOSED:
+        wire.after(ms=wire.deadline_ms() or 0)
+        wire.send(c, "A", ack=1, wnd=0)
+    assert 60 <= (wire.core.now - begun) / SECOND < 2 * 60
+    assert wire.tcp.orphans == 0
+    assert wire.take()[-1].flags & 4
+
+
 def test_zero_window_of_ours_still_takes_ack_urg_and_rst() -> None:
     """MUST-66."""
     wire = TcpWire(rcvbuf=1000, quick_acks=100)
