@@ -55,7 +55,7 @@ class Options:
     linger_s: float | None = None
     oobinline: bool = False
     fastopen: int = 0  # a listener's: how many Fast Open requests may be pending; 0: none is taken
-    congestion: str = "reno"
+    congestion: str = "cubic"
     ip_options: bytes = b""  # sent in every packet (MUST-51: a source route; MAY-10, MAY-11: others)
     report_errors: bool = True  # SHLD-20: off, a soft error is noted and nobody is woken
 

@@ -101,7 +101,7 @@ class TcpConfig:
     orphan_ms: int = 180_000  # so long without progress ends one that no application holds; 0: as any other
     initial_cwnd_segments: int = 10  # RFC 6928 section 2
     slow_after_lost_syns: int = 2  # with so many SYNs lost the first window is one segment (RFC 6928 section 2)
-    congestion: str = "reno"  # the congestion control of new sockets (TCP_CONGESTION)
+    congestion: str = "cubic"  # the congestion control of new sockets (TCP_CONGESTION)
     keepalive_idle_ms: int = 7_200_000  # of sockets with SO_KEEPALIVE (MUST-28: at least two hours)
     keepalive_interval_ms: int = 75_000  # between probes that nobody answers
     keepalive_probes: int = 9  # such probes before the connection is dropped (MUST-29: not after one alone)

@@ -123,6 +123,7 @@ class TcpWire:
         self.config.tcp.timestamps = False
         self.config.tcp.quick_acks = 0
         self.config.tcp.loss_probes = False
+        self.config.tcp.congestion = "reno"
         for name, value in config.items():
             assert hasattr(self.config.tcp, name), name
             setattr(self.config.tcp, name, value)
