@@ -128,7 +128,8 @@ class Impairment:
     in octets a second; a frame that would wait for the line longer than `queue_ms` is lost.
 
     With `burst` losses come in runs of that mean length (1 or more), the share of lost frames being
-    `loss` still: Gilbert's model, two states of which one loses everything. 0: each frame by itself.
+    `loss` still: Gilbert's model, two states of which one loses everything. A run is over, too, when no
+    frame has come for 100 ms, for what disturbs a path passes with time. 0: each frame by itself.
     """
 
     loss: float = 0.0
@@ -162,12 +163,13 @@ class Impairment:
 
 
 _REORDER_NS = 20 * MILLISECOND
+_BURST_NS = 100 * MILLISECOND
 
 
 class _Way:
     """One direction: frames in by `accept`, out by `take` once they are due, in order of their time."""
 
-    __slots__ = ("_count", "_held", "_in_burst", "_line_free_at", "_rng", "_waiting", "impairment")
+    __slots__ = ("_came_at", "_count", "_held", "_in_burst", "_line_free_at", "_rng", "_waiting", "impairment")
 
     def __init__(self, impairment: Impairment, rng: Rng) -> None:
         self.impairment = impairment
@@ -176,22 +178,23 @@ class _Way:
         self._held: list[tuple[int, Nanoseconds, Frame]] = []  # frames still to pass it, deadline, frame
         self._line_free_at: Nanoseconds = 0
         self._in_burst = False
+        self._came_at: Nanoseconds = 0
         self._count = 0
 
     def accept(self, frame: Frame, now: Nanoseconds) -> None:
         """Decide a frame's fate."""
-        fate = self._fate(frame)
+        fate = self._fate(frame, now)
         if not fate:
             self.impairment.lost += 1
         for each, wait in fate:
             self._line_up(each, now, wait)
 
-    def _fate(self, frame: Frame) -> list[tuple[Frame, Nanoseconds]]:
+    def _fate(self, frame: Frame, now: Nanoseconds) -> list[tuple[Frame, Nanoseconds]]:
         impairment, rng = self.impairment, self._rng
         for rule in impairment.rules:
             if rule.applies(frame):
                 return rule.action(frame, rng)
-        if impairment.loss and self._is_lost(impairment):
+        if impairment.loss and self._is_lost(impairment, now):
             return []
         if impairment.corrupt and rng.chance(impairment.corrupt):
             return corrupt(frame, rng)
@@ -199,12 +202,13 @@ class _Way:
             return duplicate(frame, rng)
         return [(frame, 0)]
 
-    def _is_lost(self, impairment: Impairment) -> bool:
+    def _is_lost(self, impairment: Impairment, now: Nanoseconds) -> bool:
         """Draw: by itself, or one step of Gilbert's chain, whose stationary share of the bad state is `loss`."""
         loss, burst = impairment.loss, impairment.burst
         if not burst:
             return self._rng.chance(loss)
-        if self._in_burst:
+        idle, self._came_at = now - self._came_at, now
+        if self._in_burst and idle < _BURST_NS:
             self._in_burst = not self._rng.chance(1 / burst)
         else:
             self._in_burst = loss >= 1 or self._rng.chance(loss / (burst * (1 - loss)))

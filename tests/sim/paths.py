@@ -9,6 +9,9 @@ machine, so a figure that differs is a change of behaviour, to be looked at befo
     python -m tests.sim.paths --update          # and write the new figures there
     python -m tests.sim.paths --times 20 "25 ms"    # 20 times the octets, of the cells with that in their name
 
+Beside each figure of that table stands its share of what theory expects of a long transfer, so that
+only the last command's say something: a short one is over before slow start is.
+
 Read `tests.sim.bottleneck` first.
 """
 
@@ -53,17 +56,24 @@ class Cell:
     """Settings of the receiver's TCP."""
     size: int = SIZE
 
-    def limit(self) -> float:
-        """What theory allows Reno in the long run, octets a second: the rate, or what loss leaves of it.
+    def theory(self, congestion: str) -> float:
+        """What a long transfer can have by this algorithm, octets a second: of the line, or of the losses.
 
-        Mathis, Semke, Mahdavi, Ott, "The Macroscopic Behavior of the TCP Congestion Avoidance
-        Algorithm" (1997): MSS / RTT * sqrt(3 / 2p), for p small and losses by themselves.
+        Reno's window is sqrt(3 / 2p) segments on average (Mathis, Semke, Mahdavi, Ott, "The Macroscopic
+        Behavior of the TCP Congestion Avoidance Algorithm", 1997), CUBIC's is that or 1.054 * (RTT / p)**0.75,
+        whichever is more (RFC 9438 sections 5.1 and 5.2); p is the share of frames at which losses begin, for
+        p small and RTT in seconds. Who measures the path instead loses what is lost.
         """
-        limit = RATE * MSS / FRAME
+        lost = self.faults.get("loss", 0) + self.faults.get("corrupt", 0)
+        line = RATE * MSS / FRAME * (1 - lost)
         p = self.faults.get("loss", 0) / max(self.faults.get("burst", 1), 1) + self.faults.get("corrupt", 0)
-        if p:
-            limit = min(limit, MSS / (2 * self.delay_ms / 1e3 + FRAME / RATE) * sqrt(1.5 / p))
-        return limit
+        if not p or congestion not in ("reno", "cubic"):
+            return line
+        rtt = 2 * self.delay_ms / 1e3 + FRAME / RATE
+        window = sqrt(1.5 / p)
+        if congestion == "cubic":
+            window = max(window, 1.054 * (rtt / p) ** 0.75)
+        return min(line, window * MSS / rtt)
 
 
 class Result(NamedTuple):
@@ -166,16 +176,17 @@ def golden() -> dict[tuple[str, str], Result]:
     return results
 
 
-def table(results: Mapping[tuple[str, str], Result], limits: bool = False) -> str:
-    """The figures as text, a line for each cell; with `limits`, Reno's limit beside them."""
+def table(results: Mapping[tuple[str, str], Result], theory: bool = False) -> str:
+    """The figures as text, a line for each cell; with `theory`, the share of what it expects of a long transfer."""
     titles = list(dict.fromkeys(title for title, _ in results))
     algorithms = sorted({algorithm for _, algorithm in results})
     width = max(map(len, titles))
-    lines = [" | ".join((" " * width, *(f"{name:18}" for name in algorithms)))]
+    lines = [" | ".join((" " * width, *(f"{name:{24 if theory else 18}}" for name in algorithms)))]
     for title in titles:
         columns = [str(results[title, name]) for name in algorithms]
-        if limits:
-            columns.append(f"{int(CELLS[title].limit()):9,}")
+        if theory:
+            shares = [results[title, name].goodput / CELLS[title].theory(name) for name in algorithms]
+            columns = [f"{column} {share:5.0%}" for column, share in zip(columns, shares, strict=True)]
         lines.append(" | ".join((f"{title:{width}}", *columns)))
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
@@ -209,7 +220,7 @@ def main(argv: list[str] | None = None) -> int:
     with ProcessPoolExecutor(options.jobs) as pool:
         found = pool.map(_run, [(*pair, options.times, options.seed) for pair in pairs])
         results = dict(zip(pairs, found, strict=True))
-    print(table(results, limits=True), end="")
+    print(table(results, theory=True), end="")
     if options.update:
         GOLDEN.write_text(HEAD + table(results))
     elif whole:

@@ -78,6 +78,17 @@ def test_loss_in_bursts_has_the_share_and_the_mean_length_asked_for(loss, burst)
     assert 0.85 * burst < sum(lengths) / len(lengths) < 1.15 * burst
 
 
+def test_loss_in_bursts_is_over_when_nothing_came_for_a_while():
+    faults = Impairment(loss=0.5, burst=1e9)
+    link, far = impaired(tx=faults)
+    faults.loss = 1.0  # the first begins a run
+    for ms, expected in ((0, []), (99, []), (198, []), (299, [1])):
+        link.advance(SECOND + ms * MILLISECOND)
+        link.write(numbered(1, start=1))
+        faults.loss = 0.5
+        assert numbers(far.read()) == expected
+
+
 def test_loss_without_bursts_is_of_single_frames_mostly():
     lengths = runs_lost(through(Impairment(loss=0.1), count=10_000), 10_000)
     assert 1.05 < sum(lengths) / len(lengths) < 1.17  # 1 / (1 - loss)
