@@ -258,11 +258,15 @@ def test_any_faults_any_calls_octets_arrive_as_sent(wire: Wire, how: dict[str, A
 @settings(fast, max_examples=150)
 @given(HOW, st.lists(STEPS, min_size=1, max_size=25))
 def test_no_fault_any_calls_nothing_sent_twice(how: dict[str, Any], steps: list[Any]) -> None:
-    """Where nothing is lost nothing is sent again, but what probed a window that was closed."""
+    """Where nothing is lost nothing is sent again, but what probed a window that was closed, or a delayed ACK.
+
+    A tail loss probe waits for such an ACK only where one segment is out (RFC 8985 section 7.2); two small ones
+    may draw no ACK at once either.
+    """
     pair = play(Wire([], 0, 0.0, 0), how, steps)
     for end in pair.ends:
         counters = end.host.stack.counters
-        assert counters["tcp.retrans_segs"] <= counters["tcp.window_probes"]
+        assert counters["tcp.retrans_segs"] <= counters["tcp.window_probes"] + counters["tcp.loss_probes"]
         assert counters["tcp.timeouts"] == 0
         assert counters["tcp.out_of_order"] == 0
 
