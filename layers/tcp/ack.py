@@ -109,11 +109,15 @@ def time_round_trip(c: Tcb, now: Nanoseconds) -> None:
 def time_syn(c: Tcb, seg: Segment, now: Nanoseconds) -> None:
     """The ACK of our SYN: timed if it was sent once, or by the timestamp that comes back (MUST-18)."""
     if c.syn_at:
-        c.rtt.sample(now - c.syn_at)
-        return
-    echo = _echo_ms(c, seg)
-    if echo is not None:
-        c.rtt.sample(max(now // MILLISECOND - echo, 1) * MILLISECOND)
+        rtt = now - c.syn_at
+    else:
+        echo = _echo_ms(c, seg)
+        if echo is None:
+            return
+        rtt = max(now // MILLISECOND - echo, 1) * MILLISECOND
+    c.rtt.sample(rtt)
+    if c.cc.wants_rtt:
+        c.cc.on_rtt(max(rtt, 1), now)
 
 
 def _echo_ms(c: Tcb, seg: Segment) -> int | None:

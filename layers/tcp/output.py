@@ -18,9 +18,11 @@ from scapystack.layers.tcp import tlp
 from scapystack.layers.tcp.early import data_for_syn
 from scapystack.layers.tcp.episode import FRTO_ASKED, FRTO_OFF, FRTO_WAITS
 from scapystack.layers.tcp.options import encode, encode_syn, encode_timestamps
+from scapystack.layers.tcp.pacing import Pacer
 from scapystack.layers.tcp.scoreboard import Scoreboard
 from scapystack.layers.tcp.state import CWR, FLUSHES, LOSS, RECOVERY, SYN_RECEIVED, SYNCHRONIZED
 from scapystack.layers.tcp.tcb import NEVER, Options, Tcb
+from scapystack.layers.tcp.window import window_field
 
 MASK = 0xFFFFFFFF
 _COPIES = 3
@@ -34,15 +36,37 @@ def output(c: Tcb) -> None:
         send_syn(c)
         if not c.early:
             return
-    if (c.state in FLUSHES or c.early) and (not c.board.lost_octets or _ask_by_new_data(c) or retransmit(c)):
-        send_new(c)
-        if c.ca_state == RECOVERY:
-            _rescue(c)
+    if c.state in FLUSHES or c.early:
+        if c.pacer is None:
+            _send_data(c)
+        else:
+            _send_paced(c, c.pacer)
     if c.ack_now and (c.state in SYNCHRONIZED or c.state == SYN_RECEIVED):
         send_ack(c)
 
 
 # -- data ----------------------------------------------------------------------------------------------
+
+
+def _send_data(c: Tcb) -> None:
+    if not c.board.lost_octets or _ask_by_new_data(c) or retransmit(c):
+        send_new(c)
+        if c.ca_state == RECOVERY:
+            _rescue(c)
+
+
+def _send_paced(c: Tcb, pacer: Pacer) -> None:
+    """A burst if it is due, and the timer for the next one if more could leave by then."""
+    now = c.core.now
+    if pacer.open(c.cc.pacing_rate or 1, c.snd_mss, now):
+        _send_data(c)
+    if pacer.next_at <= now:
+        return
+    board = c.board
+    more = len(c.sendbuf) > board.nxt - board.una or (c.fin_queued and not c.fin_sent)
+    if board.lost_octets or (more and window(c) - board.pipe >= c.snd_mss):
+        c.pace_at = pacer.next_at
+        c.arm(c.pace_at)
 
 
 def send_new(c: Tcb, force: bool = False) -> None:
@@ -63,6 +87,8 @@ def send_new(c: Tcb, force: bool = False) -> None:
     first = c.board.nxt
     room = cwnd - c.board.pipe
     usable = min(c.snd_wnd - sent, room)  # MUST-34, SHLD-15: negative where the peer has shrunk its window
+    if c.pacer is not None and not force:
+        usable = min(usable, c.pacer.left)
     while avail > 0:
         n = _segment_length(c, avail, usable, largest, sent, force)
         if n <= 0:
@@ -154,6 +180,8 @@ def retransmit(c: Tcb) -> bool:
     gso = c.route.iface.gso_max
     largest = gso // mss * mss if gso > mss and c.snd_up is None else mss
     room = window(c) - board.pipe
+    if c.pacer is not None:
+        room = min(room, c.pacer.left)
     while board.lost_octets:
         start, n = board.next_lost(largest)
         offset = start - board.una
@@ -368,46 +396,13 @@ def mss_for(route: Route, config: TcpConfig, options: Options) -> int:
     return mss
 
 
-# -- the window ------------------------------------------------------------------------------------------
-
-
-def window_field(c: Tcb) -> int:
-    """What to write into the window field; moves the advertised edge.
-
-    The edge never moves back (SHLD-14; 7323/2.4: all of it is taken, though the field rounds), and
-    forward only by a segment or half the buffer at a time (MUST-39, RFC 9293 section 3.8.6.2.2).
-    """
-    held = len(c.recvq)
-    limit = c.options.rcvbuf
-    nxt = c.rcv_nxt
-    open_ = (c.rcv_adv - nxt) & MASK
-    space = limit - held
-    window = space if space - open_ >= min(limit >> 1, c.rcv_mss) else open_
-    scale = c.rcv_wscale
-    field = min(window >> scale, 0xFFFF)  # MUST-1
-    shown = field << scale
-    if shown < open_ and field < 0xFFFF and held + shown <= limit:
-        # rounding down would take back a few octets: round up, at most one unit over the limit
-        field += 1
-        shown = field << scale
-    edge = (nxt + shown) & MASK
-    if seq_gt(edge, c.rcv_adv):
-        c.rcv_adv = edge
-    return field
-
-
-def window_opened(c: Tcb) -> bool:
-    """Whether the application has read enough for the peer to be told (MUST-39)."""
-    space = c.options.rcvbuf - len(c.recvq)
-    grown = space - ((c.rcv_adv - c.rcv_nxt) & MASK)
-    return grown >= min(c.options.rcvbuf >> 1, max(2 * c.rcv_mss, c.options.rcvbuf >> 3))
-
-
 # -- encoding --------------------------------------------------------------------------------------------
 
 
 def emit(c: Tcb, seq: int, flags: int, payload: tuple[Buffer, ...] = (), length: int = 0) -> None:
     """Send a segment that carries an ACK of all that was received; notes that no other is due."""
+    if length and c.pacer is not None:
+        c.pacer.sent(length)
     options = encode_timestamps(c.ts_now(), c.ts_recent) if c.ts_ok else b""
     if not length or not (c.ooo or c.dsack):
         c.ack_now = False

@@ -25,13 +25,31 @@ def burst_size(rate: int, mss: int) -> int:
 class Pacer:
     """The departures of one connection."""
 
-    __slots__ = ("next_at",)
+    __slots__ = ("_rate", "left", "next_at")
 
     def __init__(self) -> None:
         self.next_at: Nanoseconds = 0
         """Nothing may leave before this."""
+        self.left = 0
+        """Octets that may leave now; not below 0 but by what `sent` is told beyond them."""
+        self._rate = SECOND  # until the first burst says better
 
-    def sent(self, octets: int, rate: int, burst: int, now: Nanoseconds) -> None:
-        """`octets` have left at `now`, with the rate and the burst size that hold; moves `next_at`."""
-        # late by more than a burst (idle, or asleep): the rest is forgotten
-        self.next_at = max(self.next_at, now - burst * SECOND // rate) + octets * SECOND // rate
+    def open(self, rate: int, mss: int, now: Nanoseconds) -> bool:
+        """Whether a burst is due; then `left` is its size at `rate` (octets a second), in segments of `mss`."""
+        late = now - self.next_at
+        if late < 0:
+            return False
+        self._rate = rate
+        burst = burst_size(rate, mss)
+        credit = late * rate // SECOND
+        if credit >= burst:
+            # idle, or asleep: what is more than a burst is forgotten
+            credit = burst
+            self.next_at = now + -burst * SECOND // rate  # rounded so that it is all there if asked again
+        self.left = burst + credit // mss * mss
+        return True
+
+    def sent(self, octets: int) -> None:
+        """So many have left, within a burst or (a probe) outside of one; moves `next_at`."""
+        self.left -= octets
+        self.next_at += octets * SECOND // self._rate

@@ -19,6 +19,7 @@ from scapystack.base.types import MILLISECOND, Address, Nanoseconds
 from scapystack.layers.tcp.congestion import CongestionControl, make
 from scapystack.layers.tcp.episode import Episode
 from scapystack.layers.tcp.fastopen import FastOpen
+from scapystack.layers.tcp.pacing import Pacer
 from scapystack.layers.tcp.rack import Rack
 from scapystack.layers.tcp.reassembly import Reassembly
 from scapystack.layers.tcp.recvqueue import ReceiveQueue
@@ -82,12 +83,12 @@ class Tcb(Endpoint):
         "core", "cwnd_limited", "delack_at", "dirty", "dsack", "dupacks", "episode", "error", "fastopen", "fin_at_seq",
         "fin_queued", "fin_received", "fin_sent", "heap_at", "heard_at", "held", "irs", "iss", "keepalive_at",
         "keepalive_sent", "last_ack_sent", "last_acked", "last_data_at", "last_text_at", "listener", "local_addr",
-        "local_port", "max_snd_wnd", "mss_acked", "mss_since", "oob", "oob_seq", "ooo", "options", "passive",
-        "peer_mss", "persist_at", "persist_shift", "pmtu_claim", "probe_at", "pseudo", "quick", "rack", "rcv_adv",
-        "rcv_mss", "rcv_nxt", "rcv_shut", "rcv_up", "rcv_wscale", "recvq", "remote_addr", "remote_port", "reorder_at",
-        "retransmits", "route", "rtt", "rtx_at", "sack_ok", "sendbuf", "snd_mss", "snd_nxt", "snd_una", "snd_up",
-        "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale", "soft_error", "state", "syn_at", "syn_data", "syn_pending",
-        "syn_retransmitted", "tcp", "total_retrans", "ts_offset", "ts_ok", "ts_recent", "ts_recent_at",
+        "local_port", "max_snd_wnd", "mss_acked", "mss_since", "oob", "oob_seq", "ooo", "options", "pace_at", "pacer",
+        "passive", "peer_mss", "persist_at", "persist_shift", "pmtu_claim", "probe_at", "pseudo", "quick", "rack",
+        "rcv_adv", "rcv_mss", "rcv_nxt", "rcv_shut", "rcv_up", "rcv_wscale", "recvq", "remote_addr", "remote_port",
+        "reorder_at", "retransmits", "route", "rtt", "rtx_at", "sack_ok", "sendbuf", "snd_mss", "snd_nxt", "snd_una",
+        "snd_up", "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale", "soft_error", "state", "syn_at", "syn_data",
+        "syn_pending", "syn_retransmitted", "tcp", "total_retrans", "ts_offset", "ts_ok", "ts_recent", "ts_recent_at",
         "unanswered_since", "usual_snd_wnd", "wait_at", "want_write", "write_shut", "ws_ok",
     )  # fmt: skip
 
@@ -175,6 +176,7 @@ class Tcb(Endpoint):
         self.syn_at: Nanoseconds = 0  # when our SYN was sent; 0 if it was sent twice
         self.cc: CongestionControl = make(options.congestion)
         self.cwnd_limited = False
+        self.pacer: Pacer | None = None if self.cc.pacing_rate is None else Pacer()
         self.board = Scoreboard()
         self.rack = Rack()
         self.ca_state = OPEN
@@ -187,6 +189,7 @@ class Tcb(Endpoint):
         # deadlines
         self.heap_at: Nanoseconds | None = None
         self.rtx_at = NEVER
+        self.pace_at = NEVER  # the next burst of a paced sender
         self.probe_at = NEVER  # tail loss probe
         self.reorder_at = NEVER  # RACK's reordering timer
         self.persist_at = NEVER
@@ -234,8 +237,8 @@ class Tcb(Endpoint):
     def next_at(self) -> Nanoseconds | None:
         """The earliest of the connection's deadlines."""
         at = min(
-            self.rtx_at, self.probe_at, self.reorder_at, self.delack_at, self.persist_at, self.keepalive_at,
-            self.wait_at,
+            self.rtx_at, self.pace_at, self.probe_at, self.reorder_at, self.delack_at, self.persist_at,
+            self.keepalive_at, self.wait_at,
         )  # fmt: skip
         return None if at == NEVER else at
 

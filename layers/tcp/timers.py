@@ -23,6 +23,9 @@ def expire(c: Tcb, now: Nanoseconds) -> None:
         c.delack_at = NEVER
         c.ack_now = True  # SHLD-18, MUST-40
         c.mark_dirty()
+    if c.pace_at <= now:
+        c.pace_at = NEVER
+        c.mark_dirty()
     if c.reorder_at <= now:
         c.reorder_at = NEVER
         recovery.on_reorder_timer(c, now)

@@ -15,7 +15,7 @@ from scapystack.base.types import Buffer
 from scapystack.layers.tcp import handshake, pathmtu, timers
 from scapystack.layers.tcp.congestion import make
 from scapystack.layers.tcp.info import TcpInfo, snapshot
-from scapystack.layers.tcp.output import window_opened
+from scapystack.layers.tcp.pacing import Pacer
 from scapystack.layers.tcp.state import (
     CAN_RECEIVE,
     CAN_SEND,
@@ -31,6 +31,7 @@ from scapystack.layers.tcp.state import (
     TIME_WAIT,
 )
 from scapystack.layers.tcp.tcb import Tcb
+from scapystack.layers.tcp.window import window_opened
 
 MASK = 0xFFFFFFFF
 
@@ -317,6 +318,7 @@ class Connection(Tcb):
         fresh.cwnd = self.cc.cwnd
         fresh.ssthresh = self.cc.ssthresh
         self.cc = fresh
+        self.pacer = None if fresh.pacing_rate is None else Pacer()
 
     def offered_wscale(self) -> int:
         """The shift that our SYN offers."""

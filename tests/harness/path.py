@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from scapystack.base.rng import Rng
 from scapystack.base.types import MILLISECOND, SECOND
 from scapystack.layers.tcp.congestion import CongestionControl, initial_window
-from scapystack.layers.tcp.pacing import Pacer, burst_size
+from scapystack.layers.tcp.pacing import Pacer
 from scapystack.layers.tcp.rate import RateSample
 
 MSS = 1448
@@ -107,12 +107,10 @@ class Path:
         while self._may_send() and self.pacer.next_at <= self.now:
             rate = self.cc.pacing_rate
             assert rate
-            burst = burst_size(rate, MSS)
-            room = min(burst, self.cc.cwnd - self.in_flight, self.credit if self.app_rate else burst)
-            count = room // MSS
-            for _ in range(count):
+            assert self.pacer.open(rate, MSS, self.now)
+            while self.pacer.left >= MSS and self._may_send():
                 self._emit()
-            self.pacer.sent(count * MSS, rate, burst, self.now)
+                self.pacer.sent(MSS)
 
     def _emit(self) -> None:
         now = self.now

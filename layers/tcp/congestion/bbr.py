@@ -77,7 +77,7 @@ class Bbr(CongestionControl):
         """Whether STARTUP has found the bandwidth."""
         self._min_rtt_at: Nanoseconds = 0
         self._bandwidth = WindowMax(BANDWIDTH_ROUNDS)
-        self._pacing_rate = 0
+        self._pacing_rate = self._first_rate()
         self._round = 0
         self._round_end = 0  # total_delivered at which it began: what is sent from then on ends it
         self._full_bandwidth = 0
@@ -99,8 +99,10 @@ class Bbr(CongestionControl):
     def start(self, mss: int, initial_window: int) -> None:
         """Begin in STARTUP, paced by the handshake's round trip; by 1 ms where it was not measured."""
         super().start(mss, initial_window)
-        self.wants_rtt = False
-        self._pacing_rate = self.cwnd * HIGH_GAIN * SECOND // ((self.min_rtt or MILLISECOND) * UNIT)
+        self._pacing_rate = self._first_rate()
+
+    def _first_rate(self) -> int:
+        return self.cwnd * HIGH_GAIN * SECOND // ((self.min_rtt or MILLISECOND) * UNIT)
 
     @property
     def bandwidth(self) -> int:
@@ -113,7 +115,8 @@ class Bbr(CongestionControl):
         return self._pacing_rate
 
     def on_rtt(self, rtt: int, now: Nanoseconds) -> None:
-        """The handshake's; later ones come with the rate samples."""
+        """The first one, the handshake's as a rule; later ones come with the rate samples."""
+        self.wants_rtt = False
         self.min_rtt = rtt
         self._min_rtt_at = now
 

@@ -57,7 +57,7 @@ class CongestionControl(ABC):
 
     @property
     def pacing_rate(self) -> int | None:
-        """Octets a second at which to space segments; None: send what the window allows at once."""
+        """Octets a second at which to space segments; None, and that for good: all that the window allows at once."""
         return None
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scapystack.base.types import MILLISECOND, SECOND
+from scapystack.base.types import SECOND
 from scapystack.layers.tcp.pacing import MAX_BURST, Pacer, burst_size
 
 MSS = 1448
@@ -20,35 +20,60 @@ def test_burst_of_very_large_segments_is_at_least_two():
     assert burst_size(10**9, 40_000) == 80_000
 
 
+def send_a_burst(pacer, now, octets=None):
+    """At a million octets a second, in segments of 100: a burst is 900."""
+    assert pacer.open(1_000_000, 100, now)
+    sent = pacer.left if octets is None else octets
+    pacer.sent(sent)
+    return sent
+
+
 def test_first_burst_leaves_at_once_and_the_next_when_its_time_is_up():
     pacer = Pacer()
     now = 5 * SECOND
-    assert pacer.next_at <= now
-    pacer.sent(1_000, 1_000_000, 1_000, now)
-    # nothing was sent for long: a burst's worth of credit is all that is left of that
-    assert pacer.next_at == now
-    pacer.sent(1_000, 1_000_000, 1_000, now)
-    assert pacer.next_at == now + MILLISECOND
-    pacer.sent(2_500, 1_000_000, 1_000, now + MILLISECOND)
-    assert pacer.next_at == now + MILLISECOND + 2_500_000
+    assert send_a_burst(pacer, now) == 1_800  # a burst's worth of credit is all that is left of a long silence
+    assert pacer.next_at == now + 900_000
+    assert not pacer.open(1_000_000, 100, now + 899_999)
+    now += 900_000
+    assert send_a_burst(pacer, now) == 900
+    assert pacer.next_at == now + 900_000
+
+
+def test_part_of_a_burst_moves_the_next_by_as_much():
+    pacer = Pacer()
+    send_a_burst(pacer, SECOND)
+    at = pacer.next_at
+    send_a_burst(pacer, at, 300)
+    assert pacer.left == 600
+    assert pacer.next_at == at + 300_000
+
+
+def test_probe_outside_of_a_burst_counts():
+    pacer = Pacer()
+    send_a_burst(pacer, SECOND)
+    at = pacer.next_at
+    pacer.sent(100)
+    assert pacer.next_at == at + 100_000
 
 
 def test_late_timer_loses_nothing_of_the_rate():
-    """Each departure a third of an interval late: a thousand bursts take the time of a thousand."""
+    """Each departure half a burst late: a thousand milliseconds carry a million octets."""
     pacer = Pacer()
-    now = 0
-    for _ in range(1_000):
-        now = max(now, pacer.next_at) + 333_000
-        pacer.sent(1_000, 1_000_000, 1_000, now)
-    assert 999 * MILLISECOND <= now <= 1_001 * MILLISECOND
+    send_a_burst(pacer, SECOND)
+    start = now = pacer.next_at
+    sent = 0
+    while now < start + SECOND:
+        now = max(now, pacer.next_at) + 450_000
+        sent += send_a_burst(pacer, now)
+    assert 0.999 < sent * SECOND / ((pacer.next_at - start) * 1_000_000) <= 1.0
+    assert 998_000 < sent < 1_002_000
 
 
 def test_pause_gives_no_more_than_two_bursts_back_to_back():
     pacer = Pacer()
-    pacer.sent(1_000, 1_000_000, 1_000, SECOND)
+    send_a_burst(pacer, SECOND)
     now = 60 * SECOND
     left = 0
     while pacer.next_at <= now:
-        pacer.sent(1_000, 1_000_000, 1_000, now)
-        left += 1
-    assert left == 2
+        left += send_a_burst(pacer, now)
+    assert left == 1_800
