@@ -32,13 +32,14 @@ class Episode:
         "resent",
         "spurious",
         "una",
-        "undoable",
+        "undoable", "until",
     )  # fmt: skip
 
     def __init__(self, una: int, recover: int, flight: int) -> None:
         self.una = una
         self.recover = recover  # RecoveryPoint: the highest number sent when it began
         self.flight = max(flight, 1)  # RecoverFS
+        self.until = recover  # once it is over: how far D-SACKs are waited for
         self.cwnd = 0  # what may be in the network, until the next ACK
         self.prr_delivered = 0
         self.prr_out = 0

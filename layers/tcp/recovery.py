@@ -71,8 +71,10 @@ def _look_closely(c: Tcb, seg: Segment, acked: int, now: Nanoseconds) -> None:
         if _unfounded(c, acked, episode):
             _undo(c, episode, now)
         elif c.ca_state != OPEN and acked and board.una >= episode.recover:
-            _leave(c, now)
+            _leave(c, episode, now)
             left = True
+        elif c.ca_state == OPEN and board.una > episode.until:
+            c.episode = None  # a round trip later, and no D-SACK has come
     if board.reneged:
         c.core.counters["tcp.sack_reneging"] += 1
         board.forget_sacks()
@@ -188,8 +190,9 @@ def on_ecn_echo(c: Tcb, now: Nanoseconds) -> None:
         enter(c, CWR, now)
 
 
-def _leave(c: Tcb, now: Nanoseconds) -> None:
-    """All that was in flight when it began has arrived."""
+def _leave(c: Tcb, episode: Episode, now: Nanoseconds) -> None:
+    """All that was in flight when it began has arrived; D-SACKs may still show that nothing was lost."""
+    episode.until = c.board.nxt
     if c.ca_state != LOSS:
         c.cc.on_recovery_exit(now)
     c.ca_state = OPEN
@@ -279,6 +282,7 @@ def _undo(c: Tcb, episode: Episode, now: Nanoseconds) -> None:
     """RFC 4015, RFC 5681 section 3.1: the windows as they were, and nothing counts as lost."""
     c.core.counters["tcp.spurious_timeouts" if c.ca_state == LOSS else "tcp.spurious_recoveries"] += 1
     episode.undoable = False
+    episode.until = c.board.nxt
     episode.frto = FRTO_OFF
     c.cc.on_spurious(now)
     c.board.find_none_lost()

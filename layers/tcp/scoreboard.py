@@ -8,7 +8,7 @@ are unwrapped to integers that never wrap, counted from where the board began.
 All is kept sorted, so that an ACK costs some bisections: by sequence (`pieces`), and by time of sending
 (originals are in that order already, and retransmissions stand in `_again`), which is what makes
 the loss detection of `rack` independent of the size of the window. While nothing is lost, an ACK of
-one piece costs 1.2 us, `sent` 0.6 us.
+one piece costs 1.5 us, `sent` 0.5 us; an ACK with SACK of a flight of 20,000 pieces, 5% of them lost, 6 us.
 
 What one ACK told stands in the attributes below "the last ACK" until the next `begin_ack`.
 """
