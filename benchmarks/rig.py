@@ -152,7 +152,7 @@ class StackSide:
             for c in net.tcp.connections.values():
                 if (c.local_port, c.remote_port) == ends:
                     info = c.info()
-                    return Look(info.rto_us / 1e6, info.backoff, info.total_retrans)
+                    return Look(info.rto / 1e6, info.backoff, info.total_retrans)
         return Look(0.0, 0, 0)
 
     def close(self) -> None:

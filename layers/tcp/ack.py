@@ -10,6 +10,8 @@ from scapystack.base.segment import Segment
 from scapystack.base.seq import HALF, seq_ge, seq_gt, seq_lt
 from scapystack.base.types import MILLISECOND, SECOND, Nanoseconds
 from scapystack.layers.tcp import pathmtu, recovery, tlp
+from scapystack.layers.tcp.rate import keep as keep_rate
+from scapystack.layers.tcp.tally import BUSY, IDLE, set_sending
 from scapystack.layers.tcp.tcb import NEVER, Tcb
 
 MASK = 0xFFFFFFFF
@@ -60,6 +62,7 @@ def _take(c: Tcb, seg: Segment, acked: int) -> None:
         time_round_trip(c, now)
     recovery.on_ack(c, seg, acked, delivered, pipe, now)
     if board.rate_piece is not None:
+        keep_rate(board, board.rate_piece, now)
         board.first_sent_at = board.rate_piece.sent_at  # from here on the next sample counts
     if acked:
         _advanced(c, seg, acked, now)
@@ -68,7 +71,9 @@ def _take(c: Tcb, seg: Segment, acked: int) -> None:
 def _advanced(c: Tcb, seg: Segment, acked: int, now: Nanoseconds) -> None:
     """SND.UNA has moved: the timers, and whoever waits for room."""
     board = c.board
-    c.retransmits = 0
+    if c.retransmits:
+        c.retransmits = 0
+        c.note().heard(now)
     if acked >= c.snd_mss != c.mss_acked:
         pathmtu.full_sized_ack(c)
     if c.snd_up is not None and seq_ge(seg.ack, c.snd_up):
@@ -76,6 +81,12 @@ def _advanced(c: Tcb, seg: Segment, acked: int, now: Nanoseconds) -> None:
     # 6298/5.1-5.3: (5.2) and (5.3); the heap keeps its earlier entry and finds the later deadline itself
     if board.una == board.nxt:
         c.rtx_at = c.probe_at = c.reorder_at = NEVER
+        if c.sending == BUSY:
+            if not c.sendbuf:
+                c.busy_ns += now - c.sending_since
+                c.sending = IDLE
+        elif c.sending and not c.sendbuf:
+            set_sending(c, IDLE, now)
     elif c.snd_wnd:
         c.rtx_at = now + c.rtt.rto
         c.arm(c.rtx_at)

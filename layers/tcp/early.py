@@ -109,6 +109,8 @@ def answered(c: Tcb, seg: Segment) -> None:
     cache.learn(*name, seg.fastopen or None, c.peer_mss)
     if fast.data:
         c.core.counters["tcp.fastopen_active" if taken else "tcp.fastopen_active_fail"] += 1
+    if not taken:
+        c.note().fastopen_fail = 3 if c.syn_retransmitted else 2 if fast.data else 1
     if taken or seg.fastopen:
         c.syn_data = taken > 0
         cache.worked(*name, c.remote_port)

@@ -62,6 +62,8 @@ def syn_sent(c: Tcb, seg: Segment) -> None:
 def take_syn(c: Tcb, seg: Segment) -> None:
     """Learn from the peer's SYN: its sequence number, window and options."""
     c.irs = seg.seq
+    if c.passive:
+        c.segs_in = 1
     c.rcv_nxt = (seg.seq + 1) & MASK
     c.last_ack_sent = c.rcv_nxt
     config = c.config
@@ -128,7 +130,9 @@ def _syn_acknowledged(c: Tcb, seg: Segment) -> None:
     if c.fastopen is not None and not c.passive:
         early.answered(c, seg)
     c.rtx_at = NEVER
-    c.retransmits = 0
+    if c.retransmits:
+        c.retransmits = 0
+        c.note().heard(c.core.now)
 
 
 def established(c: Tcb) -> None:

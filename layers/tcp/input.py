@@ -35,6 +35,12 @@ _PAWS_IDLE = 24 * 24 * 3600 * SECOND
 
 def segment_arrives(c: Tcb, seg: Segment) -> None:
     """Take one segment. `c` may be CLOSED, and gone from the tables, when this returns."""
+    if seg.gso_size or len(seg.payload):
+        count = -(-len(seg.payload) // seg.gso_size) if seg.gso_size else 1
+        c.segs_in += count
+        c.data_segs_in += count
+    else:
+        c.segs_in += 1
     if c.state == SYN_SENT:
         handshake.syn_sent(c, seg)
         return
@@ -334,6 +340,8 @@ def _out_of_order(c: Tcb, seq: int, payload: Buffer) -> None:
     c.quick = c.config.quick_acks
     if len(payload):
         c.core.counters["tcp.out_of_order"] += 1
+        c.note().rcv_ooopack += 1
+        c.last_text_at = c.core.now
         if not c.ooo.insert(seq, payload, c.rcv_nxt):
             c.core.counters["tcp.drop.out_of_order_bound"] += 1
         if c.ooo.duplicate is not None:
@@ -347,6 +355,7 @@ def _deliver(c: Tcb, payload: Buffer) -> None:
     start = c.rcv_nxt
     n = len(payload)
     c.rcv_nxt = (start + n) & MASK
+    c.bytes_received += n
     if c.rcv_shut:
         return
     if c.oob_seq is not None:

@@ -21,6 +21,7 @@ from scapystack.layers.tcp.options import encode, encode_syn, encode_timestamps
 from scapystack.layers.tcp.pacing import Pacer
 from scapystack.layers.tcp.scoreboard import Scoreboard
 from scapystack.layers.tcp.state import CWR, FLUSHES, LOSS, RECOVERY, SYN_RECEIVED, SYNCHRONIZED
+from scapystack.layers.tcp.tally import BUSY, HELD_BY_BUFFER, HELD_BY_PEER, set_sending
 from scapystack.layers.tcp.tcb import NEVER, Options, Tcb
 from scapystack.layers.tcp.window import window_field
 
@@ -105,6 +106,17 @@ def send_new(c: Tcb, force: bool = False) -> None:
         usable -= n
         room -= n
     c.cwnd_limited = avail > 0 and room < mss
+    sending = BUSY
+    if avail > 0:
+        if room >= mss > c.snd_wnd - sent:
+            sending = HELD_BY_PEER
+    elif c.want_write and room >= mss:
+        sending = HELD_BY_BUFFER
+    if not c.sending:
+        c.sending = sending
+        c.sending_since = c.core.now
+    elif sending != c.sending:
+        set_sending(c, sending, c.core.now)
     if not avail and room > 0:
         c.board.app_limited = c.board.delivered + cwnd - room
     if c.board.nxt != first:
@@ -223,6 +235,7 @@ def _emit_again(c: Tcb, start: int, length: int, room: int) -> int:
     c.last_data_at = now
     segments = -(-n // c.snd_mss) or 1
     c.total_retrans += segments
+    c.note().bytes_retrans += n
     c.core.counters["tcp.retrans_segs"] += segments
     emit(c, seq, flags if n else flags & ~PSH, c.sendbuf.slice(offset, n) if n else (), n)
     if c.rtx_at == NEVER or not offset:
@@ -455,6 +468,12 @@ def transmit(
             c.core.counters["tcp.drop.no_route"] += 1
             return
     tcp.segs_out += 1
+    if length:
+        count = 1 if length <= c.snd_mss else -(-length // c.snd_mss)
+        c.segs_out += count
+        c.data_segs_out += count
+    else:
+        c.segs_out += 1
     o = c.options
     tcp.ip.send(
         route, 6, head + options if options else head, payload, head_length + length, csum_offset=16,

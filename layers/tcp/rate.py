@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scapystack.base.types import Nanoseconds
-from scapystack.layers.tcp.scoreboard import Scoreboard
+from scapystack.layers.tcp.scoreboard import Piece, Scoreboard
 from scapystack.layers.tcp.state import RECOVERY
 
 
@@ -39,6 +39,17 @@ class RateSample:
     """The sender had nothing to send within the interval: the rate is a lower bound of what the path can do."""
     is_recovery: bool = False
     """Taken in fast recovery, or after a timeout until what was lost then is mended."""
+
+
+def keep(board: Scoreboard, piece: Piece, now: Nanoseconds) -> None:
+    """Remember the rate that an ACK of `piece` tells, for `info`; one that the application made does not
+    displace one that the path did.
+    """
+    interval = max(piece.sent_at - piece.first_sent_at, now - piece.delivered_at)
+    if interval >= board.min_rtt and (board.rate_app_limited or not piece.app_limited):
+        board.rate_delivered = board.delivered - piece.delivered
+        board.rate_interval = interval
+        board.rate_app_limited = piece.app_limited
 
 
 def sample(

@@ -65,6 +65,7 @@ def _look_closely(c: Tcb, seg: Segment, acked: int, now: Nanoseconds) -> None:
     episode = c.episode
     if board.dsack is not None:
         c.core.counters["tcp.dsacks_received"] += 1
+        c.note().dsack_dups += 1
         c.rack.saw_dsack(board.una, board.nxt)
     left = False
     if episode is not None:
@@ -104,6 +105,7 @@ def detect_losses(c: Tcb, now: Nanoseconds) -> None:
     rack = c.rack
     if board.reordered:
         rack.reordering_seen = True
+        c.note().reord_seen += 1
     sacked = board.sacked
     # RFC 6675 section 4, IsLost: three ranges, or more than two segments' worth
     segments = DUP_THRESH if sacked.size > (DUP_THRESH - 1) * c.snd_mss else len(sacked)
@@ -211,6 +213,7 @@ def on_timeout(c: Tcb, now: Nanoseconds) -> None:
     first = c.retransmits == 0 and not (c.ca_state == LOSS and old is not None and old.recover > board.una)
     if c.ca_state == RECOVERY:
         flight = min(flight, cc.ssthresh)
+    c.note().timeout(now)
     cc.on_rto(flight, now, first)
     c.rtt.back_off()
     if first or old is None:

@@ -70,8 +70,8 @@ class Scoreboard:
     __slots__ = (
         "_again", "_lost", "_starts", "app_limited", "delivered", "delivered_at", "dsack", "dup_limit", "dup_octets",
         "echo_ms", "end_seq", "fack", "first_sent_at", "lost_octets", "lost_total", "min_rtt", "newest_at", "nxt",
-        "oldest_at", "original", "pieces", "rate_piece", "reordered", "resent_at", "sacked", "seen", "una",
-        "xmit_at", "xmit_rtt",
+        "oldest_at", "original", "pieces", "rate_app_limited", "rate_delivered", "rate_interval", "rate_piece",
+        "reordered", "resent_at", "sacked", "seen", "una", "xmit_at", "xmit_rtt",
     )  # fmt: skip
 
     def __init__(self, start: int = 0) -> None:
@@ -92,6 +92,9 @@ class Scoreboard:
         self.delivered = 0  # octets, ever
         self.delivered_at: Nanoseconds = 0
         self.first_sent_at: Nanoseconds = 0
+        self.rate_delivered = 0  # the last rate, for `info`
+        self.rate_interval: Nanoseconds = 0
+        self.rate_app_limited = True
         self.app_limited = -1  # until so many are delivered, samples say less than the path can carry
         # the most recently sent piece that was delivered (RACK.xmit_ts, RACK.end_seq), and its round trip
         self.xmit_at: Nanoseconds = 0

@@ -39,6 +39,11 @@ class SendBuffer:
     def __len__(self) -> int:
         return self._end - self._una
 
+    @property
+    def acked(self) -> int:
+        """Octets that were acknowledged, ever."""
+        return self._una
+
     def append(self, data: Buffer) -> None:
         """Add octets at the end.
 

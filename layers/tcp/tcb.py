@@ -27,6 +27,7 @@ from scapystack.layers.tcp.rtt import RttEstimator
 from scapystack.layers.tcp.scoreboard import Scoreboard
 from scapystack.layers.tcp.sendbuf import SendBuffer
 from scapystack.layers.tcp.state import CLOSED, OPEN, STATE_NAMES, SYN_SENT, SYNCHRONIZED, TRANSITIONS
+from scapystack.layers.tcp.tally import IDLE, Tally
 
 if TYPE_CHECKING:
     from scapystack.layers.tcp.demux import Tcp
@@ -79,17 +80,19 @@ class Tcb(Endpoint):
     """The transmission control block. Sequence numbers are modulo 2**32, windows are unscaled (REC-1)."""
 
     __slots__ = (
-        "ack_bytes", "ack_now", "acks_due", "board", "ca_state", "cc", "challenge_at", "challenge_count", "config",
-        "core", "cwnd_limited", "delack_at", "dirty", "dsack", "dupacks", "episode", "error", "fastopen", "fin_at_seq",
-        "fin_queued", "fin_received", "fin_sent", "heap_at", "heard_at", "held", "irs", "iss", "keepalive_at",
-        "keepalive_sent", "last_ack_sent", "last_acked", "last_data_at", "last_text_at", "listener", "local_addr",
-        "local_port", "max_snd_wnd", "mss_acked", "mss_since", "oob", "oob_seq", "ooo", "options", "pace_at", "pacer",
-        "passive", "peer_mss", "persist_at", "persist_shift", "pmtu_claim", "probe_at", "pseudo", "quick", "rack",
-        "rcv_adv", "rcv_mss", "rcv_nxt", "rcv_shut", "rcv_up", "rcv_wscale", "recvq", "remote_addr", "remote_port",
-        "reorder_at", "retransmits", "route", "rtt", "rtx_at", "sack_ok", "sendbuf", "snd_mss", "snd_nxt", "snd_una",
-        "snd_up", "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale", "soft_error", "state", "syn_at", "syn_data",
-        "syn_pending", "syn_retransmitted", "tcp", "total_retrans", "ts_offset", "ts_ok", "ts_recent", "ts_recent_at",
-        "unanswered_since", "usual_snd_wnd", "wait_at", "want_write", "write_shut", "ws_ok",
+        "ack_bytes", "ack_now", "acks_due", "board", "busy_ns", "bytes_received", "ca_state", "cc", "challenge_at",
+        "challenge_count", "config", "core", "cwnd_limited", "data_segs_in", "data_segs_out", "delack_at", "dirty",
+        "dsack", "dupacks", "episode", "error", "fastopen", "fin_at_seq", "fin_queued", "fin_received", "fin_sent",
+        "heap_at", "heard_at", "held", "irs", "iss", "keepalive_at", "keepalive_sent", "last_ack_sent", "last_acked",
+        "last_data_at", "last_text_at", "listener", "local_addr", "local_port", "max_snd_wnd", "mss_acked",
+        "mss_since", "oob", "oob_seq", "ooo", "options", "pace_at", "pacer", "passive", "peer_mss", "persist_at",
+        "persist_shift", "pmtu_claim", "probe_at", "pseudo", "quick", "rack", "rcv_adv", "rcv_mss", "rcv_nxt",
+        "rcv_shut", "rcv_up", "rcv_wscale", "recvq", "remote_addr", "remote_port", "reorder_at", "retransmits",
+        "route", "rtt", "rtx_at", "sack_ok", "segs_in", "segs_out", "sendbuf", "sending", "sending_since", "snd_mss",
+        "snd_nxt", "snd_una", "snd_up", "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale", "soft_error", "state", "syn_at",
+        "syn_data", "syn_pending", "syn_retransmitted", "tally", "tcp", "total_retrans", "ts_offset", "ts_ok",
+        "ts_recent", "ts_recent_at", "unanswered_since", "usual_snd_wnd", "wait_at", "want_write", "write_shut",
+        "ws_ok",
     )  # fmt: skip
 
     def __init__(
@@ -202,6 +205,16 @@ class Tcb(Endpoint):
         self.last_data_at: Nanoseconds = 0  # when we sent text, and when the next of the peer's came
         self.last_text_at: Nanoseconds = 0
         self.dirty = False
+        # for `info` alone
+        self.segs_out = 0
+        self.segs_in = 0
+        self.data_segs_out = 0
+        self.data_segs_in = 0
+        self.bytes_received = 0
+        self.sending = IDLE
+        self.sending_since: Nanoseconds = 0
+        self.busy_ns = 0
+        self.tally: Tally | None = None
 
     def begin_at(self, iss: int) -> None:
         """Use this initial sequence number; only before anything was sent."""
@@ -231,6 +244,12 @@ class Tcb(Endpoint):
         if not self.dirty:
             self.dirty = True
             self.tcp.dirty.append(self)
+
+    def note(self) -> Tally:
+        """Where to count what seldom happens."""
+        if self.tally is None:
+            self.tally = Tally()
+        return self.tally
 
     # -- timers (the rules stand in `timers`) ------------------------------------------------------
 

@@ -93,6 +93,7 @@ def _resend_syn(c: Tcb) -> None:
         return
     c.retransmits += 1
     c.total_retrans += 1
+    c.note().timeout(c.core.now)
     c.core.counters["tcp.retrans_segs"] += 1
     c.rtt.back_off()
     c.syn_retransmitted = True

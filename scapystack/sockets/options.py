@@ -17,7 +17,6 @@ from scapystack.base.types import Buffer
 from scapystack.layers.tcp.congestion import names as congestion_names
 from scapystack.layers.tcp.fastopen import CLIENT
 from scapystack.sockets import constants as c
-from scapystack.sockets.tcpinfo import pack_tcp_info
 
 if TYPE_CHECKING:
     from scapystack.sockets.base import Socket
@@ -139,8 +138,10 @@ def _write_congestion(sock: Any, data: bytes) -> None:
 
 
 def _read_maxseg(sock: Any) -> int:
-    info = sock._tcp_info()
-    return int(info.snd_mss) if info is not None else int(sock._read_setting("mss")) or _DEFAULT_MSS
+    connection = sock._connection
+    if connection is not None and connection.connected:
+        return int(connection.snd_mss)
+    return int(sock._read_setting("mss")) or _DEFAULT_MSS
 
 
 def _write_ttl(sock: Any, value: int) -> None:
@@ -188,7 +189,7 @@ _TABLE: dict[tuple[int, int], Option] = {
     (c.IPPROTO_TCP, c.TCP_KEEPCNT): _setting("keepalive_probes", 1, 127),
     (c.IPPROTO_TCP, c.TCP_USER_TIMEOUT): _setting("user_timeout_ms", 0, 0x7FFFFFFF),
     (c.IPPROTO_TCP, c.TCP_MAXSEG): Option(_read_maxseg, _setting("mss", 88, 65_495).write),
-    (c.IPPROTO_TCP, c.TCP_INFO): Option(lambda s: pack_tcp_info(s._tcp_info(), s._listening()), None),
+    (c.IPPROTO_TCP, c.TCP_INFO): Option(lambda s: s._tcp_info(), None),
     (c.IPPROTO_TCP, c.TCP_FASTOPEN): Option(lambda s: int(s._read_setting("fastopen")), _write_fastopen),
     (c.IPPROTO_TCP, c.TCP_FASTOPEN_CONNECT): Option(
         lambda s: int(s._read_setting("fastopen_connect")), _write_fastopen_connect

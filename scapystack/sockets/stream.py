@@ -34,6 +34,7 @@ from scapystack.sockets import constants as c
 from scapystack.sockets.address import InetAddress, text_address, unpack_address
 from scapystack.sockets.base import Socket
 from scapystack.sockets.channel import Channel, connection_writable, never, readable
+from scapystack.sockets.tcpinfo import pack_tcp_info
 
 if TYPE_CHECKING:
     from scapystack.layers.tcp.listen import Listener
@@ -402,9 +403,9 @@ class StreamSocket(Socket):
     def _protocol(self) -> int:
         return c.IPPROTO_TCP
 
-    def _tcp_info(self) -> Any:
-        connection = self._connection
-        return connection.info() if connection is not None and connection.connected else None
+    def _tcp_info(self) -> bytes:
+        info = None if self._connection is None else self._connection.info()
+        return pack_tcp_info(info, self._listener)
 
     def _read_setting(self, name: str) -> Any:
         return getattr(self, "_" + name) if name in _SOCKET_SETTINGS else getattr(self._options, name)

@@ -35,7 +35,7 @@ def test_first_slow_start_on_a_deep_queue_ends_before_anything_is_lost() -> None
     path.run(5)
     info = path.sender.info()
     assert path.way.lost == 0
-    assert 2 * RATE // 10 < info.snd_ssthresh < 2 * RATE < INFINITE_SSTHRESH
+    assert 2 * RATE // 10 < info.snd_ssthresh_bytes < 2 * RATE < INFINITE_SSTHRESH
     assert path.goodput > 0.8 * RATE
 
 
