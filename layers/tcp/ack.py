@@ -16,6 +16,9 @@ from scapystack.layers.tcp.tcb import NEVER, Tcb
 
 MASK = 0xFFFFFFFF
 _NO_STRAY_SAMPLE = 300 * SECOND
+_RENEGED = 10 * MILLISECOND
+"""The least time until what the peer seems to have thrown away is sent again (2018/8): more of its ACKs may be under
+way; and whoever only pretends to gets no more for it than by letting the retransmission timer run out."""
 
 
 def process_ack(c: Tcb, seg: Segment) -> bool:
@@ -88,7 +91,7 @@ def _advanced(c: Tcb, seg: Segment, acked: int, now: Nanoseconds) -> None:
         elif c.sending and not c.sendbuf:
             set_sending(c, IDLE, now)
     elif c.snd_wnd:
-        c.rtx_at = now + c.rtt.rto
+        c.rtx_at = now + (c.rtt.rto if not board.reneged else max(c.rtt.srtt >> 1, _RENEGED))
         c.arm(c.rtx_at)
         tlp.arm(c, now)
     if c.want_write and c.writable_room():

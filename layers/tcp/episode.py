@@ -25,6 +25,7 @@ class Episode:
         "first_resend_ms",
         "flight",
         "frto",
+        "high_rxt",
         "prr_delivered",
         "prr_out",
         "recover",
@@ -43,6 +44,7 @@ class Episode:
         self.cwnd = 0  # what may be in the network, until the next ACK
         self.prr_delivered = 0
         self.prr_out = 0
+        self.high_rxt = una  # HighRxt: how far it was sent again
         self.rescued = False  # RFC 6675 section 4, NextSeg (4): once an episode
         self.undoable = True
         self.resent = 0
@@ -60,11 +62,12 @@ class Episode:
             sndcnt = min(ssthresh - pipe, limit)
         self.cwnd = pipe + max(sndcnt, 0)
 
-    def sent_again(self, octets: int, now_ms: int) -> None:
-        """A retransmission has left, at that time of the timestamp clock."""
+    def sent_again(self, end: int, octets: int, now_ms: int) -> None:
+        """A retransmission of so many octets up to `end` has left, at that time of the timestamp clock."""
         if not self.resent:
             self.first_resend_ms = now_ms
         self.resent += octets
+        self.high_rxt = max(self.high_rxt, end)
 
     def came_twice(self, left: int, right: int) -> bool:
         """A D-SACK names [left, right). Whether now all that was sent again is known to have come twice."""

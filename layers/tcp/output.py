@@ -223,7 +223,7 @@ def _emit_again(c: Tcb, start: int, length: int, room: int) -> int:
     flags = ACK
     if offset + n == queued:
         flags |= PSH
-        if c.fin_sent:
+        if c.fin_sent and (length > n or board.nxt - 1 not in board.sacked):
             flags |= FIN
             length = n + 1
     board.resend(start, length, now)
@@ -231,7 +231,7 @@ def _emit_again(c: Tcb, start: int, length: int, room: int) -> int:
     c.snd_nxt = (c.snd_una + board.nxt - board.una) & MASK
     if c.episode is not None:
         c.episode.prr_out += n
-        c.episode.sent_again(length, now // MILLISECOND)
+        c.episode.sent_again(start + length, length, now // MILLISECOND)
     c.last_data_at = now
     segments = -(-n // c.snd_mss) or 1
     c.total_retrans += segments

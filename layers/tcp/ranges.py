@@ -56,6 +56,11 @@ class RangeSet:
             rights[i:j] = (max(rights[j - 1], right),)
         return new
 
+    def touches(self, left: int, right: int) -> bool:
+        """Whether [left, right), added, would be no range of its own."""
+        i = bisect_left(self.rights, left)
+        return i < len(self.lefts) and self.lefts[i] <= right
+
     def overlap(self, left: int, right: int) -> int:
         """How many numbers of [left, right) are in the set."""
         lefts = self.lefts

@@ -12,7 +12,7 @@ from __future__ import annotations
 from scapystack.base.segment import FIN, SYN, Segment
 from scapystack.base.types import Nanoseconds
 from scapystack.layers.tcp import tlp
-from scapystack.layers.tcp.episode import FRTO_ASKED, FRTO_OFF, FRTO_RESENT, FRTO_WAITS, Episode
+from scapystack.layers.tcp.episode import FRTO_ASKED, FRTO_OFF, FRTO_RESENT, Episode
 from scapystack.layers.tcp.rack import DUP_THRESH
 from scapystack.layers.tcp.rate import sample
 from scapystack.layers.tcp.state import CWR, LOSS, OPEN, RECOVERY
@@ -76,9 +76,6 @@ def _look_closely(c: Tcb, seg: Segment, acked: int, now: Nanoseconds) -> None:
             left = True
         elif c.ca_state == OPEN and board.una > episode.until:
             c.episode = None  # a round trip later, and no D-SACK has come
-    if board.reneged:
-        c.core.counters["tcp.sack_reneging"] += 1
-        board.forget_sacks()
     _probed(c, acked, seg, now)
     lost = board.lost_total
     if c.sack_ok:
@@ -137,7 +134,9 @@ def _newreno(c: Tcb, acked: int) -> None:
         c.last_acked = acked
         if c.ca_state == RECOVERY:
             board.expect_duplicates()
-            board.lose_head(c.snd_mss)  # step 3, a partial ACK: the next hole
+            assert c.episode is not None
+            if board.una >= c.episode.high_rxt:  # an ACK of a part of what went again tells of no hole
+                board.lose_head(c.snd_mss)  # step 3, a partial ACK: the next hole
         else:
             c.dupacks = 0
             board.dup_octets = 0
@@ -176,7 +175,9 @@ def enter(c: Tcb, state: int, now: Nanoseconds) -> None:
         c.episode.recover = board.nxt
     else:
         c.episode = Episode(board.una, board.nxt, flight)
-        c.cc.on_loss(flight, now)
+        c.episode.undoable = state == RECOVERY
+        # RFC 5681 section 3.2 step 2: what limited transmit has added to the flight does not count
+        c.cc.on_loss(min(flight, c.cc.cwnd), now)
     c.ca_state = state
     board.expect_duplicates()
     c.rack.probe_end = None
@@ -197,10 +198,11 @@ def _leave(c: Tcb, episode: Episode, now: Nanoseconds) -> None:
     episode.until = c.board.nxt
     if c.ca_state != LOSS:
         c.cc.on_recovery_exit(now)
+    if c.ca_state != CWR:
+        c.rack.recovery_ended()
     c.ca_state = OPEN
     c.dupacks = 0
     c.board.dup_octets = 0
-    c.rack.recovery_ended()
 
 
 def on_timeout(c: Tcb, now: Nanoseconds) -> None:
@@ -222,7 +224,8 @@ def on_timeout(c: Tcb, now: Nanoseconds) -> None:
             c.episode.frto = FRTO_RESENT
     else:
         old.recover = board.nxt
-        old.frto = FRTO_OFF
+        if not c.retransmits:  # nor out of the repair of an earlier one; for the same segment it begins again
+            old.frto = FRTO_OFF
     c.ca_state = LOSS
     c.rack.probe_end = None
     c.probe_at = c.reorder_at = NEVER
@@ -230,6 +233,7 @@ def on_timeout(c: Tcb, now: Nanoseconds) -> None:
     c.retransmits += 1
     if board.sacked.size and (board.reneged or c.retransmits > 1):
         # 2018/8, tempered as RFC 6675 section 5.1 allows: SACKs outlive one timeout, if the peer keeps to them
+        c.core.counters["tcp.sack_reneging"] += board.reneged
         board.forget_sacks()
     if c.sack_ok:
         wait = board.xmit_rtt + c.rack.window(True, 0, c.rtt.min_rtt, c.rtt.srtt)
@@ -241,7 +245,10 @@ def on_timeout(c: Tcb, now: Nanoseconds) -> None:
 
 def resend_all(c: Tcb) -> None:
     """Everything under way has to go again, and it is nobody's fault: the window reopened, or the path MTU fell."""
-    c.board.lose_all()
+    board = c.board
+    if board.reneged:
+        board.forget_sacks()
+    board.lose_all()
     c.mark_dirty()
 
 
@@ -273,9 +280,12 @@ def _frto(c: Tcb, acked: int, episode: Episode) -> bool:
         if acked:
             # step 2: all is acknowledged: nothing to learn; else `output` sends new data instead of old
             episode.frto = FRTO_OFF if board.una >= episode.recover else FRTO_ASKED
-    elif episode.frto == FRTO_WAITS:
+        elif not c.sack_ok:
+            episode.frto = FRTO_OFF  # section 2.1 step 2a, a duplicate
+    elif episode.frto:
         episode.frto = FRTO_OFF
-        # step 3b: what the timeout gave up, and nobody has sent again, has arrived
+        # step 3b: what the timeout gave up, and nobody has sent again, has arrived; in one burst with the first ACK
+        # it may, before new data could leave
         original = board.original
         return original is not None and original <= episode.recover and board.fack <= episode.recover
     return False
@@ -287,8 +297,10 @@ def _undo(c: Tcb, episode: Episode, now: Nanoseconds) -> None:
     episode.undoable = False
     episode.until = c.board.nxt
     episode.frto = FRTO_OFF
+    episode.recover = c.board.una  # RFC 5682 section 2.1 step 3b: the next duplicates count
     c.cc.on_spurious(now)
-    c.board.find_none_lost()
+    if c.ca_state:  # else it is over, and what is lost now is another matter
+        c.board.find_none_lost()
     c.ca_state = OPEN
     c.dupacks = 0
     c.retransmits = 0  # the back-off of the RTO stays until a round trip is measured (RFC 6298 section 5)

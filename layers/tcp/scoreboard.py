@@ -23,7 +23,10 @@ from scapystack.layers.tcp.ranges import RangeSet
 
 MASK = 0xFFFFFFFF
 HALF = 0x80000000
-_GONE = -1
+_LEAST_APART = 256
+"""So many octets of flight allow one more SACKed range. A peer that tells of every other octet, and each of them
+splits a piece, would have 4 MB of flight cost 1 GB of memory, and each retransmission be one octet."""
+_LEAST_RANGES = 64
 
 
 class Piece:
@@ -106,7 +109,7 @@ class Scoreboard:
         self.resent_at: Nanoseconds | None = None  # when the copy left that came of what was sent twice; 0: unknown
         self.oldest_at: Nanoseconds | None = None  # when the first of the originals delivered was sent, None: none
         self.newest_at: Nanoseconds | None = None  # and the last
-        self.original: int | None = None  # the highest end of the originals delivered
+        self.original: int | None = None  # the highest end of the originals delivered that had counted as lost
         self.reordered = False  # an original was delivered after one behind it
         self.rate_piece: Piece | None = None
         self.dsack: tuple[int, int] | None = None
@@ -153,9 +156,11 @@ class Scoreboard:
         start = self._lost[0]
         i = bisect_left(self._starts, start)
         pieces = self.pieces
+        n = len(pieces)
         end = pieces[i].end
-        for piece in pieces[i + 1 :]:
-            if end - start >= limit or not piece.lost or piece.start != end:
+        while end - start < limit:
+            i += 1
+            if i == n or not (piece := pieces[i]).lost or piece.start != end:
                 break
             end = piece.end
         return start, min(end - start, limit)
@@ -203,6 +208,9 @@ class Scoreboard:
             self.sacked.cut(una)
         self.fack = max(self.fack, una)
         self.seen = max(self.seen, una)
+        again = self._again
+        while again and again[0][2] <= una:  # where nobody looks for lost retransmissions they would stay for ever
+            again.popleft()
         if self.dup_octets:
             # RFC 6937 section 2: what duplicates have told of already is not delivered again
             known = min(self.dup_octets, octets)
@@ -212,10 +220,11 @@ class Scoreboard:
     def sack(self, blocks: tuple[tuple[int, int], ...], now: Nanoseconds) -> int:
         """Take SACK blocks (RFC 2018, after the `ack` of the same segment); the octets that are news.
 
-        Blocks that cannot be (reversed, outside the flight) are ignored; a first block that tells of a
-        duplicate (RFC 2883 section 4) is left in `dsack`, unwrapped.
+        Blocks that cannot be (reversed, outside the flight, of what the ACK itself says is missing) are ignored;
+        a first block that tells of a duplicate (RFC 2883 section 4) is left in `dsack`, unwrapped.
         """
         una = self.una
+        sacked = self.sacked
         new = 0
         for index, (left_seq, right_seq) in enumerate(blocks):
             left = self.unwrap(left_seq)
@@ -225,10 +234,11 @@ class Scoreboard:
             if index == 0 and self._is_dsack(left, right, blocks):
                 self.dsack = (left, right)
                 continue
-            left = max(left, una)
-            if left >= right:
+            if left <= una or (
+                len(sacked) >= max((self.nxt - una) // _LEAST_APART, _LEAST_RANGES) and not sacked.touches(left, right)
+            ):
                 continue
-            for a, b in self.sacked.add(left, right):
+            for a, b in sacked.add(left, right):
                 self._take(a, b, now)
                 new += b - a
         return new
@@ -257,6 +267,8 @@ class Scoreboard:
         self.delivered_at = now
         if piece.lost:
             self._unmark(piece)
+            if not piece.retransmitted and (self.original is None or end > self.original):
+                self.original = end
         rated = self.rate_piece
         if rated is None or sent_at > rated.sent_at or (sent_at == rated.sent_at and end > rated.end):
             self.rate_piece = piece
@@ -275,8 +287,6 @@ class Scoreboard:
                 self.oldest_at = sent_at
             if self.newest_at is None or sent_at > self.newest_at:
                 self.newest_at = sent_at
-            if self.original is None or end > self.original:
-                self.original = end
             if end > self.fack:
                 self.fack = end
             elif end < self.fack:
@@ -333,8 +343,13 @@ class Scoreboard:
 
     def find_none_lost(self) -> None:
         """What counts as lost is under way after all."""
+        again = set(self._again)
         for start in self._lost:
-            self.pieces[bisect_left(self._starts, start)].lost = False
+            piece = self.pieces[bisect_left(self._starts, start)]
+            piece.lost = False
+            if piece.retransmitted:
+                again.add((piece.sent_at, start, piece.end))
+        self._again = deque(sorted(again))
         self._lost.clear()
         self.lost_octets = 0
         self.seen = self.una
@@ -383,15 +398,17 @@ class Scoreboard:
         again = self._again
         while again:
             at, start, end = again[0]
+            if not self._overtaken(at, start):
+                break
             there = self._still_there(at, start, end)
-            if there:
-                if not self._overtaken(at, end):
-                    break
-                if at + wait > now:
-                    due = at + wait if due is None else min(due, at + wait)
-                    break
-                for piece in there:
-                    self.lose(piece)
+            overtaken = [piece for piece in there if self._overtaken(at, piece.end)]
+            if overtaken and at + wait > now:
+                due = at + wait if due is None else min(due, at + wait)
+                break
+            for piece in overtaken:
+                self.lose(piece)
+            if len(overtaken) < len(there):
+                break
             again.popleft()
         return due
 

@@ -10,6 +10,7 @@ from collections import Counter
 
 from scapystack.base.segment import ACK, RST, SYN, Segment
 from scapystack.layers.tcp.demux import Tcp
+from scapystack.layers.tcp.scoreboard import Scoreboard
 from scapystack.layers.tcp.state import (
     CLOSE_WAIT,
     CLOSED,
@@ -88,14 +89,24 @@ def _send_side(c: Tcb) -> None:
 
 
 def check_board(c: Tcb) -> None:
-    """The scoreboard: what is on it and what was SACKed make up the flight, without overlap."""
+    """The scoreboard of a connection, and the state of recovery beside it."""
     board = c.board
     assert board.una & MASK == c.snd_una
     assert board.nxt & MASK == c.snd_nxt
+    check_scoreboard(board)
+    assert c.ca_state in (0, 2, 3, 4)
+    if c.ca_state:
+        assert c.episode is not None
+        assert board.una < c.episode.recover or board.una == board.nxt
+
+
+def check_scoreboard(board: Scoreboard) -> None:
+    """What is on it and what was SACKed make up the flight without overlap, and its lists agree with one another."""
     assert board._starts == [p.start for p in board.pieces]
-    spans = [(p.start, p.end) for p in board.pieces] + list(zip(board.sacked.lefts, board.sacked.rights, strict=True))
     at = board.una
-    for start, end in sorted(spans):
+    for start, end in sorted(
+        [(p.start, p.end) for p in board.pieces] + list(zip(board.sacked.lefts, board.sacked.rights, strict=True))
+    ):
         assert start == at < end, "no gap, no overlap"
         at = end
     assert at == board.nxt
@@ -103,12 +114,14 @@ def check_board(c: Tcb) -> None:
     assert board._lost == [p.start for p in lost]
     assert board.lost_octets == sum(p.end - p.start for p in lost)
     assert board.sacked.size == sum(board.sacked.rights) - sum(board.sacked.lefts)
-    assert board.pipe >= 0
+    assert 0 <= board.pipe <= board.nxt - board.una
     assert board.una <= board.seen <= board.nxt
-    assert c.ca_state in (0, 2, 3, 4)
-    if c.ca_state:
-        assert c.episode is not None
-        assert board.una < c.episode.recover or board.una == board.nxt
+    again = list(board._again)
+    for piece in board.pieces:
+        if piece.retransmitted and not piece.lost:
+            assert any(at == piece.sent_at and a <= piece.start < b for at, a, b in again), "nobody looks for it"
+        assert piece.start >= board.seen or piece.lost or piece.retransmitted, "nobody looks for it"
+    assert again == sorted(again, key=lambda entry: entry[0])
 
 
 def _receive_side(c: Tcb) -> None:

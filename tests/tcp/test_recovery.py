@@ -153,22 +153,25 @@ def test_first_two_duplicates_let_one_new_segment_go_each() -> None:
 
 
 def test_third_duplicate_resends_the_first_and_halves_the_window() -> None:
-    """5681/3.2-c: ssthresh is half the flight; how cwnd gets there is up to RFC 6937."""
+    """5681/3.2-c: ssthresh is half the flight without limited transmit's part; RFC 6937 says how cwnd gets there."""
     wire, c = sending(10, more=10)
     duplicates(wire, c, 2)
     wire.clear()
     duplicates(wire, c, 1)
     wire.expect("A seq=1 len=1460")
-    assert c.cc.ssthresh == 6 * MSS
-    assert c.cc.cwnd == 6 * MSS
+    assert c.flight == 12 * MSS
+    assert c.cc.ssthresh == 5 * MSS
+    assert c.cc.cwnd == 5 * MSS
 
 
 def test_more_duplicates_inflate_the_window_until_new_text_goes() -> None:
     """5681/3.2-c: each says that a segment has left the network."""
     wire, c = sending(10, more=10)
-    duplicates(wire, c, 5)
+    duplicates(wire, c, 3)
     wire.clear()
-    duplicates(wire, c, 2)  # cwnd 6 + 7 segments against 12 in flight
+    duplicates(wire, c, 4)  # 12 in flight, of which 7 have left: as many as ssthresh
+    wire.expect_nothing()
+    duplicates(wire, c, 1)
     wire.expect(f"A seq={at(12)} len=1460")
 
 
@@ -304,7 +307,7 @@ def test_fast_retransmit_still_works_after_two_gigabytes() -> None:
 
 
 def test_sack_reneging_peer_is_given_everything_again() -> None:
-    """2018/8: what was only SACKed stays in the send buffer and goes again after a timeout."""
+    """2018/8: what was only SACKed stays in the send buffer, and goes again after a while by slow start."""
     wire = TcpWire(initial_cwnd_segments=4)
     c = wire.established()
     c.write(b"x" * MSS * 4)
@@ -315,8 +318,13 @@ def test_sack_reneging_peer_is_given_everything_again() -> None:
     assert c.unsent == 4 * MSS
     wire.after(ms=c.rtt.rto / 1e6)
     wire.expect("A seq=1 len=1460")
-    wire.send(c, "A", ack=at(1))
-    wire.expect(f"A seq={at(1)} len=1460", f"A seq={at(2)} len=1460")
+    wire.send(c, "A", ack=at(1))  # and no further, though the peer has said that it has those
+    wire.expect_nothing()
+    wire.after(ms=10)
+    wire.expect(f"A seq={at(1)} len=1460")
+    wire.send(c, "A", ack=at(2))
+    wire.expect(f"A seq={at(2)} len=1460", f"PA seq={at(3)} len=1460")
+    assert c.core.counters["tcp.sack_reneging"] == 1
 
 
 @pytest.mark.parametrize("edges", [((5, 3),), ((1 << 30, (1 << 30) + 5),), ((-100, -50),), ((1, 3), (2, 5))])
