@@ -16,7 +16,8 @@ from scapystack.layers.tcp.recvqueue import owned
 
 _MASK = 0xFFFFFFFF
 _HALF = 0x80000000
-_RECENT = 8
+_RECENT = 24
+"""Ranges whose order of arrival is remembered: a burst of 64 segments that loses a tenth makes up to 15."""
 
 
 class Reassembly:
@@ -24,14 +25,27 @@ class Reassembly:
 
     `size` is the octets held; their number is bounded by the window, which the caller enforces, and
     the pieces by `max_segments`. `duplicate` is what the last `insert` brought a second time: the
-    first such range as (left, right) sequence numbers, for D-SACK (RFC 2883), or None.
+    first such range as (left, right) sequence numbers, for D-SACK (RFC 2883), or None. `fresh` is how many
+    ranges have changed that no `report` has told of.
     """
 
-    __slots__ = ("_data", "_lefts", "_nxt", "_recent", "_rights", "_starts", "duplicate", "max_segments", "size")
+    __slots__ = (
+        "_data",
+        "_lefts",
+        "_nxt",
+        "_recent",
+        "_rights",
+        "_starts",
+        "duplicate",
+        "fresh",
+        "max_segments",
+        "size",
+    )
 
     def __init__(self, max_segments: int) -> None:
         self.max_segments = max_segments
         self.size = 0
+        self.fresh = 0
         self.duplicate: tuple[int, int] | None = None
         self._nxt = 0  # RCV.NXT, unwrapped
         self._starts: list[int] = []
@@ -51,7 +65,7 @@ class Reassembly:
         """Drop everything."""
         for held in (self._starts, self._data, self._lefts, self._rights, self._recent):
             held.clear()
-        self.size = 0
+        self.size = self.fresh = 0
         self.duplicate = None
 
     def insert(self, seq: int, data: Buffer, rcv_nxt: int) -> bool:
@@ -121,8 +135,10 @@ class Reassembly:
     def _touch(self, at: int, left: int, right: int) -> None:
         """Make the range that holds `at` the most recent one."""
         recent = self._recent
-        if recent and left <= recent[0] < right:
+        fresh = self.fresh
+        if fresh and left <= recent[0] < right:
             return
+        self.fresh = min(1 + sum(not left <= r < right for r in recent[:fresh]), _RECENT)
         self._recent = [at, *[r for r in recent if not left <= r < right]][:_RECENT]
 
     def _prune(self) -> None:
@@ -150,6 +166,8 @@ class Reassembly:
         right = self._rights[passed - 1]
         del lefts[:passed]
         del self._rights[:passed]
+        if not lefts:
+            self.fresh = 0
         count = bisect_left(self._starts, right)
         out = []
         for start, data in zip(self._starts[:count], self._data[:count], strict=True):
@@ -162,17 +180,24 @@ class Reassembly:
         del self._data[:count]
         return out
 
-    def blocks(self, limit: int) -> tuple[tuple[int, int], ...]:
+    def report(self, limit: int) -> tuple[tuple[int, int], ...]:
+        """The `blocks` of one ACK. Where a burst has changed several ranges, it begins with the oldest of them
+        that is `fresh`, as the ACK of its segment would have, and the next call with the one after it."""
+        self.fresh = skip = max(self.fresh - 1, 0)
+        return self.blocks(limit, skip)
+
+    def blocks(self, limit: int, skip: int = 0) -> tuple[tuple[int, int], ...]:
         """Up to `limit` SACK blocks (left, right), the most recently changed first.
 
         2018/3: the first holds the segment that came last, the others repeat what was
         reported before. After a duplicate the first is the range around it (RFC 2883 section 4).
+        `skip` leaves out so many of the most recent.
         """
         lefts = self._lefts
         rights = self._rights
         limit = min(limit, len(lefts))
         out: list[tuple[int, int]] = []
-        for at in self._recent:
+        for at in self._recent[skip:]:
             if len(out) >= limit:
                 return tuple(out)
             i = bisect_right(lefts, at) - 1

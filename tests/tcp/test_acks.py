@@ -139,6 +139,20 @@ def test_gap_behind_a_burst_gives_a_peer_without_sack_one_duplicate_each() -> No
     wire.expect(*["A seq=1 ack=1 len=0"] * 3)
 
 
+def test_gaps_in_one_burst_are_told_of_in_an_ack_each() -> None:
+    """2018/3, RFC 2018 section 4: one ACK names four ranges; what none names, the peer would take for lost."""
+    wire = TcpWire()
+    c = wire.established()
+    for number in range(1, 7):
+        wire.send(c, "A", seq=1 + 2000 * number, payload=bytes(1000), flush=False)
+    wire.flush()
+    acks = wire.expect(*["A seq=1 ack=1 len=0"] * 6)
+    ranges = [((c.irs + 1 + 2000 * n) & 0xFFFFFFFF, (c.irs + 1001 + 2000 * n) & 0xFFFFFFFF) for n in range(1, 7)]
+    assert [ack.sack[0] for ack in acks] == ranges
+    for one in ranges[:4]:
+        assert sum(one in ack.sack for ack in acks) >= 3  # the other two again with the next burst
+
+
 def test_gap_is_acknowledged_beside_text_and_not_by_it() -> None:
     """5681/3.2-a: an ACK with text is no duplicate to the peer."""
     wire = TcpWire(peer=NO_SACK)

@@ -90,12 +90,48 @@ def test_blocks_after_pop_name_only_what_is_held():
 def test_blocks_of_ranges_long_unchanged_are_still_told():
     """2018/3: no range is forgotten because others changed since"""
     queue = Reassembly(64)
-    for seq in range(300, 100, -10):
+    for seq in range(600, 100, -10):
         queue.insert(seq, b"..", 100)
     for seq in range(110, 190, 10):
         queue.pop(seq)
     assert queue.blocks(3) == ((190, 192), (200, 202), (210, 212))
-    assert len(queue.blocks(99)) == 12
+    assert len(queue.blocks(99)) == 42
+
+
+def test_report_of_a_burst_begins_with_the_oldest_range_and_ends_with_the_last():
+    """2018/3, RFC 2018 section 4: as many as the ranges that have changed, each told of in up to `limit` of them."""
+    queue = Reassembly(16)
+    for seq in (110, 120, 130):
+        queue.insert(seq, b"..", 100)
+    assert queue.fresh == 3
+    assert queue.report(2) == ((110, 112), (120, 122))
+    assert queue.report(2) == ((120, 122), (110, 112))
+    assert queue.report(2) == ((130, 132), (120, 122))
+    assert queue.fresh == 0
+    assert queue.report(2) == ((130, 132), (120, 122))  # and again, if another ACK is due
+
+
+def test_report_counts_a_range_once_however_often_it_changed():
+    queue = Reassembly(16)
+    for seq in (110, 120, 112, 122, 114):
+        queue.insert(seq, b"..", 100)
+    assert queue.fresh == 2
+    assert queue.report(1) == ((120, 124),)
+    queue.insert(116, b"....", 100)
+    assert queue.fresh == 1
+    assert queue.report(4) == ((110, 124),)
+    queue.insert(140, b"..", 100)
+    assert queue.fresh == 1
+    queue.pop(110)
+    queue.pop(140)
+    assert queue.fresh == 0
+
+
+def test_report_of_more_ranges_than_are_remembered_is_bounded():
+    queue = Reassembly(256)
+    for seq in range(110, 1110, 10):
+        queue.insert(seq, b"..", 100)
+    assert queue.fresh == 24
 
 
 def test_duplicate_is_named_and_its_range_comes_first():
