@@ -1,8 +1,8 @@
 """A LAN that loses frames: 3 MB each way arrive the same under 1% and 5% random loss by nftables.
 
 The kernel's host is behind a bridge, so that both directions pass a `netdev` ingress chain: frames of the
-stack's where they come off the TAP, frames of the kernel's where they come off the veth. All four set-ups
-(loss, offload) run at once, for most of their time is waiting for retransmission timers.
+stack's where they come off the TAP, frames of the kernel's where they come off the veth. All set-ups
+(loss, offload, congestion control) run at once, for most of their time is waiting for retransmission timers.
 """
 
 import os
@@ -17,7 +17,7 @@ from tests.interop.peers import Doing, drained, kernel_receives, kernel_sends, s
 SIZE = 3_000_000
 PORT = 5002
 LIMIT_S = 60
-LOSSES = (1, 5)
+SET_UPS = [(1, True, "cubic"), (1, False, "cubic"), (5, True, "cubic"), (5, False, "cubic"), (5, True, "bbr")]
 
 _RULES = """
 table netdev loss {{
@@ -35,11 +35,12 @@ table netdev loss {{
 """
 
 
-def transfers(percent, offload):
+def transfers(percent, offload, congestion):
     """Send 3 MB each way at once; for each way whether all arrived right, and how much was lost."""
     bridge, host = Namespace(), Namespace()
     try:
         lan = stack_on_tap(bridge, offload=offload)
+        lan.stack.net.tcp.config.congestion = congestion
         with lan.stack:
             lossy_bridge(bridge, host, percent)
             if not offload:
@@ -100,14 +101,13 @@ def out_of_stack(lan, host):
 
 @pytest.fixture(scope="module")
 def runs():
-    return {(percent, offload): Doing(transfers, percent, offload) for percent in LOSSES for offload in (True, False)}
+    return {each: Doing(transfers, *each) for each in SET_UPS}
 
 
 @needs("nft", "ip")
-@pytest.mark.parametrize("offload", [True, False], ids=["offload", "no-offload"])
-@pytest.mark.parametrize("percent", LOSSES)
-def test_3_megabytes_each_way_arrive_the_same(runs, percent, offload):
-    inward, outward, counters = runs[percent, offload].result(2 * LIMIT_S)
+@pytest.mark.parametrize("set_up", SET_UPS, ids=str)
+def test_3_megabytes_each_way_arrive_the_same(runs, set_up):
+    inward, outward, counters = runs[set_up].result(2 * LIMIT_S)
     for same, dropped in (inward, outward):
         assert same
         assert dropped
