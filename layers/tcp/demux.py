@@ -33,10 +33,11 @@ from scapystack.layers.tcp.input import segment_arrives
 from scapystack.layers.tcp.isn import IsnGenerator
 from scapystack.layers.tcp.listen import Listener
 from scapystack.layers.tcp.options import encode_timestamps, parse_options
-from scapystack.layers.tcp.output import acceptable_seq, emit, output
+from scapystack.layers.tcp.output import acceptable_seq, output
 from scapystack.layers.tcp.pathmtu import set_mss
 from scapystack.layers.tcp.state import CLOSED, SYN_RECEIVED, SYN_SENT, SYNCHRONIZED, TIME_WAIT
 from scapystack.layers.tcp.tcb import NEVER, Options, Tcb
+from scapystack.layers.tcp.transmit import emit
 from scapystack.layers.tcp.user import Connection
 
 MASK = 0xFFFFFFFF

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scapystack.base.segment import ACK, PSH
-from scapystack.layers.tcp.output import emit
+from scapystack.layers.tcp.transmit import emit
 from scapystack.layers.tcp.user import Connection
 from tests.harness.net import Host, Net, config_of
 
