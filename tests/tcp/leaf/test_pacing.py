@@ -69,6 +69,15 @@ def test_late_timer_loses_nothing_of_the_rate():
     assert 998_000 < sent < 1_002_000
 
 
+def test_pause_gives_a_fast_sender_a_millisecond_and_a_burst():
+    pacer = Pacer()
+    assert pacer.open(640_000_000, MSS, SECOND)
+    assert pacer.left == MAX_BURST // MSS * MSS + 640_000_000 // 1024 // MSS * MSS
+    pacer.sent(pacer.left)
+    assert not pacer.open(640_000_000, MSS, SECOND)
+    assert SECOND < pacer.next_at < SECOND + 110_000
+
+
 def test_pause_gives_no_more_than_two_bursts_back_to_back():
     pacer = Pacer()
     send_a_burst(pacer, SECOND)
