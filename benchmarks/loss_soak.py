@@ -28,10 +28,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import rig
+
+from scapystack.link.capture import Capture
 
 SLACK_S = 0.3
 PAUSE_S = 0.15
@@ -58,6 +60,9 @@ class Pause:
     """The sender's highest meanwhile."""
     explained: float
     """What retransmission timeouts explain of it (s)."""
+    port: int = 0
+    at: float = 0.0
+    """The server's port, and when it ended (seconds since 1970), for who looks it up in a capture."""
 
     @property
     def stall(self) -> bool:
@@ -83,12 +88,16 @@ class Watch:
     """Begin and end of each pause, one after the other."""
     samples: list[tuple[float, rig.Look]] = field(default_factory=list)
 
-    def pauses(self) -> Iterator[Pause]:
+    def pauses(self, port: int) -> Iterator[Pause]:
         """Each with its explanation."""
         for begin, end in zip(self.arrivals[::2], self.arrivals[1::2], strict=True):
             looks = [look for at, look in self.samples if begin < at < end]
             top = max(looks, key=lambda look: (look.backoff, look.rto), default=rig.Look(0.0, 0, 0))
-            yield Pause(end - begin, top.backoff, top.rto * (2 - 0.5**top.backoff))
+            # where no sample was taken either, the machine was at something else
+            times = [begin, *(at for at, _ in self.samples if begin < at < end), end]
+            held = sum(later - at for at, later in pairwise(times) if later - at > 5 * SAMPLE_S)
+            at = time.time() - time.monotonic() + end
+            yield Pause(end - begin, top.backoff, top.rto * (2 - 0.5**top.backoff) + held, port, at)
 
 
 def transfer(ours: rig.Side, theirs: rig.Side, *, sends: bool, connects: bool, options: argparse.Namespace) -> Transfer:
@@ -107,13 +116,14 @@ def transfer(ours: rig.Side, theirs: rig.Side, *, sends: bool, connects: bool, o
         sender, receiver = (ours, theirs) if sends else (theirs, ours)
         rig.choose(sock[id(sender)], options.cc)
         with one, other:
-            carry(sender, sock[id(sender)], sock[id(receiver)], options, result)
+            watch = carry(sender, sock[id(sender)], sock[id(receiver)], options, result)
+            result.pauses = list(watch.pauses(port))
     except OSError as error:
-        result.error = f"{type(error).__name__}: {error}"
+        result.error = f"{type(error).__name__}: {error} (port {port})"
     return result
 
 
-def carry(side: rig.Side, source: Any, sink: Any, options: argparse.Namespace, result: Transfer) -> None:
+def carry(side: rig.Side, source: Any, sink: Any, options: argparse.Namespace, result: Transfer) -> Watch:
     """Random octets from `source`, which is on `side`, to `sink`."""
     data = os.urandom(options.size)
     watch, done = Watch(), threading.Event()
@@ -138,7 +148,7 @@ def carry(side: rig.Side, source: Any, sink: Any, options: argparse.Namespace, r
     result.seconds = time.monotonic() - start
     result.resent = side.look(source).resent
     result.intact = digest == hashlib.sha256(data).hexdigest()
-    result.pauses = list(watch.pauses())
+    return watch
 
 
 def receive(sink: Any, watch: Watch) -> str:
@@ -172,10 +182,16 @@ def cabled(options: argparse.Namespace, percent: float) -> Iterator[tuple[rig.Si
             if not options.offload:
                 host.run("ip", "link", "set", rig.BRIDGE, "gso_max_segs", "1")
         ours = rig.make_side(options.ours, a, **({"offload": options.offload} if options.ours == "stack" else {}))
+        capture = None
+        if options.capture and isinstance(ours, rig.StackSide):
+            capture = Capture(options.capture)
+            ours.stack.net.taps.append(capture.tap)
         try:
             yield ours, rig.KernelSide(b), list(hosts)
         finally:
             ours.close()
+            if capture is not None:
+                capture.close()
 
 
 def dropped(host: rig.Host) -> int:
@@ -201,7 +217,10 @@ def report(percent: float, way: str, done: list[Transfer], lost: int) -> bool:
         if not each.intact:
             print(f"      failed: {each.error or 'the digests differ'}")
     for pause in stalls:
-        print(f"      stall: {pause.length:.2f} s, of which timeouts explain {pause.explained:.2f} s ({pause.backoff})")
+        print(
+            f"      stall: {pause.length:.2f} s, of which timeouts explain {pause.explained:.2f} s;"
+            f" port {pause.port}, until {pause.at:.3f}"
+        )
     return not stalls and len(times) == len(done)
 
 
@@ -215,6 +234,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--ours", choices=["stack", "kernel"], default="stack", help="who is beside the kernel (stack)")
     parser.add_argument("--offload", action="store_true", help="with super-segments, which are lost whole")
     parser.add_argument("--limit", type=float, default=120, help="seconds that a call may take (120)")
+    parser.add_argument("--capture", metavar="FILE", help="what the stack sends and gets (of the last --loss)")
     options = parser.parse_args(argv)
     losses = options.loss or [1, 5, 10]
     print(
