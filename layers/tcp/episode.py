@@ -9,6 +9,8 @@ D-SACK says came twice (RFC 3708 section 3), and the first retransmission's time
 
 from __future__ import annotations
 
+from scapystack.layers.tcp.ranges import RangeSet
+
 FRTO_OFF = 0
 FRTO_RESENT = 1
 FRTO_ASKED = 2
@@ -21,6 +23,7 @@ class Episode:
     """Begun by a loss, a timeout or ECN; the next one replaces it."""
 
     __slots__ = (
+        "again",
         "cwnd",
         "first_resend_ms",
         "flight",
@@ -32,12 +35,10 @@ class Episode:
         "rescued",
         "resent",
         "spurious",
-        "una",
         "undoable", "until",
     )  # fmt: skip
 
     def __init__(self, una: int, recover: int, flight: int) -> None:
-        self.una = una
         self.recover = recover  # RecoveryPoint: the highest number sent when it began
         self.flight = max(flight, 1)  # RecoverFS
         self.until = recover  # once it is over: how far D-SACKs are waited for
@@ -47,6 +48,7 @@ class Episode:
         self.high_rxt = una  # HighRxt: how far it was sent again
         self.rescued = False  # RFC 6675 section 4, NextSeg (4): once an episode
         self.undoable = True
+        self.again = RangeSet()  # what was sent again
         self.resent = 0
         self.spurious = 0
         self.first_resend_ms = 0
@@ -68,9 +70,12 @@ class Episode:
             self.first_resend_ms = now_ms
         self.resent += octets
         self.high_rxt = max(self.high_rxt, end)
+        self.again.add(end - octets, end)
 
     def came_twice(self, left: int, right: int) -> bool:
-        """A D-SACK names [left, right). Whether now all that was sent again is known to have come twice."""
-        if right > self.una:
-            self.spurious += right - max(left, self.una)
+        """A D-SACK names [left, right). Whether now all that was sent again is known to have come twice.
+
+        What came twice and was not sent again is the network's doing, and proves nothing.
+        """
+        self.spurious += self.again.overlap(left, right)
         return self.undoable and 0 < self.resent <= self.spurious

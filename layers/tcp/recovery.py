@@ -209,7 +209,7 @@ def on_timeout(c: Tcb, now: Nanoseconds) -> None:
     """6298/5.4-5.6, RFC 5681 section 3.1, RFC 6582 section 3.2 step 4, RFC 8985 section 6.3."""
     board = c.board
     cc = c.cc
-    flight = board.nxt - board.una
+    flight = min(board.nxt - board.una, cc.cwnd)
     # 6675/5.1 and 5681/3.1-c: ssthresh falls once for a loss, not again while it is being mended
     old = c.episode
     first = c.retransmits == 0 and not (c.ca_state == LOSS and old is not None and old.recover > board.una)

@@ -45,3 +45,14 @@ def test_first_slow_start_without_a_queue_goes_on() -> None:
     path.run(0.95)
     assert path.sender.info().snd_ssthresh == INFINITE_SSTHRESH
     assert path.sender.cc.cwnd > 1_000_000
+
+
+def test_loss_right_after_a_long_recovery_takes_the_window_down() -> None:
+    """5681/3.2-b: many windows were SACKed behind the last hole, and none of them is in flight."""
+    path = Bottleneck("reno", rate=2_500_000, delay_ms=25, queue_ms=100, reorder=0.03)
+    path.run(0.9)
+    first = path.sender.cc.ssthresh
+    assert 300_000 < first < 400_000  # half of what the path and its queue have taken, and slow start's last round
+    path.run(3)
+    assert path.sender.cc.ssthresh <= first
+    assert path.way.lost < 400

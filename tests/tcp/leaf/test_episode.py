@@ -111,10 +111,21 @@ def test_dsacks_of_all_that_was_sent_again_undo():
 
 def test_dsack_of_what_was_sent_before_the_episode_does_not_count():
     one = episode(una=50 * MSS)
-    one.sent_again(MSS, MSS, 5)
+    one.sent_again(51 * MSS, MSS, 5)
     assert not one.came_twice(48 * MSS, 49 * MSS)
     assert not one.came_twice(10 * MSS, 50 * MSS)
     assert one.came_twice(49 * MSS, 51 * MSS)  # a part lies inside, as large as all that was sent again
+
+
+def test_dsack_of_what_the_network_has_doubled_does_not_count():
+    """It came twice and was not sent again: nothing is said of what was."""
+    one = episode()
+    one.sent_again(4 * MSS, MSS, 5)
+    one.sent_again(10 * MSS, 2 * MSS, 6)
+    assert not one.came_twice(0, 3 * MSS)
+    assert not one.came_twice(4 * MSS, 8 * MSS)
+    assert not one.came_twice(3 * MSS, 4 * MSS)
+    assert one.came_twice(8 * MSS, 10 * MSS)
 
 
 def test_dsack_with_nothing_sent_again_is_the_networks_doing():
