@@ -97,9 +97,15 @@ class Crafter:
             out += draw.choice(
                 (b"\2\4\5\xb4", b"\2\4\0\0", b"\2\4\0\1", b"\3\3\7", b"\3\3\xff", b"\4\2", b"\0", b"\1",
                  b"\5\x0a" + b"".join(edges), b"\5\x12" + 2 * b"".join(edges), b"\5\2", b"\5\3\0",
-                 b"\x08\0", b"\x08\xff", b"\xfe\4ab", b"\2", draw.randbytes(draw.randrange(12)))
+                 b"\x08\0", b"\x08\xff", b"\x22\2", b"\x22\x0a" + self._cookie(), b"\x22\7", b"\xfe\4ab", b"\2",
+                 draw.randbytes(draw.randrange(12)))
             )  # fmt: skip
         return out[:40]
+
+    def _cookie(self) -> bytes:
+        """A Fast Open cookie of some source, of eight octets in any case."""
+        tcp = self.world.target.stack.tcp
+        return tcp.fastopen_cookies.cookie(self.random.choice(SOURCES), TARGET, tcp.core.now)
 
     # -- ICMP
 

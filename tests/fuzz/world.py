@@ -39,6 +39,7 @@ def settings(random: Random) -> StackConfig:
     changed: dict[str, Any] = dict(TIGHT) if random.random() < 0.6 else {}
     for name in ("tcp_sack", "tcp_timestamps", "tcp_window_scaling"):
         changed[name] = random.random() < 0.7
+    changed["tcp_fastopen"] = random.choice((0, 3))
     changed["ip_source_route"] = random.random() < 0.5
     changed["icmp_echo_broadcast"] = random.random() < 0.5
     return config_of(
@@ -56,6 +57,8 @@ class Apps:
         self.peer_port = port
         stack = host.stack
         self.listeners = [stack.tcp.listen(ANY4, p, 4) for p in (SERVED, PEER_SERVED, 8_080)]
+        for listener in self.listeners:
+            listener.options.fastopen = 3
         self.connections: list[Connection] = []
         self.udp = [stack.udp.bind(ANY4, ECHO), stack.udp.bind(host.address, 53)]
         self.udp[0].broadcast = True
@@ -82,8 +85,9 @@ class Apps:
             port = self.random.choice((self.peer_port, self.peer_port, 1))
             local_port = self.random.choice((0, 0, PEER_SERVED + 1, 3_000))  # few ports: TIME-WAIT is met again
             remote = self.random.choice((self.peer,) * 8 + (self.host.address, LOCALHOST4, ip("10.77.0.1")))
+            reuse, fast = self.random.random() < 0.5, self.random.random() < 0.5
             self.connections.append(
-                self.host.stack.tcp.connect(remote, port, local_port=local_port, reuse=self.random.random() < 0.5)
+                self.host.stack.tcp.connect(remote, port, local_port=local_port, reuse=reuse, fastopen=fast)
             )
 
     def write(self) -> None:
