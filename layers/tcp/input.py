@@ -198,13 +198,16 @@ def _syn(c: Tcb, seg: Segment) -> bool:
     """A SYN where both sides are past it. True if the rest of the segment is to be processed."""
     if c.state == SYN_RECEIVED and seg.seq == c.irs:
         if not seg.flags & ACK:
-            # the peer did not get our SYN and ACK
+            # the peer did not get our SYN and ACK; the next one echoes this SYN, not one that was timed out
+            if c.ts_ok and seg.tsval is not None and not (seg.tsval - c.ts_recent) & HALF:
+                c.ts_recent = seg.tsval
             c.syn_pending = True
             c.mark_dirty()
             return False
         # simultaneous open (MUST-10): the peer's SYN again, now with the ACK of ours
         seg.flags &= ~SYN
         seg.seq = (seg.seq + 1) & MASK
+        seg.wnd >>= c.snd_wscale  # 7323/2.2: never scaled in a SYN, and as an ACK's it will be
         return True
     if c.state == SYN_RECEIVED and c.passive and not c.early and (seg.seq - c.rcv_nxt) & MASK < c.rcv_wnd:
         # RFC 9293 section 3.10.7.4, fourth: back to LISTEN, which here means that the child is gone
