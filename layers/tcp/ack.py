@@ -121,12 +121,16 @@ def time_round_trip(c: Tcb, now: Nanoseconds) -> None:
 
 
 def time_syn(c: Tcb, seg: Segment, now: Nanoseconds) -> None:
-    """The ACK of our SYN: timed if it was sent once, or by the timestamp that comes back (MUST-18)."""
-    if c.syn_at:
+    """The ACK of our SYN: timed if it was sent once, or by the timestamp that comes back (MUST-18).
+
+    That has to be the last SYN's: a peer whose SYN and ACK was lost answers the next SYN with the first one's
+    (Linux does), and the time-out would pass for a round trip.
+    """
+    if c.syn_at > 0:
         rtt = now - c.syn_at
     else:
         echo = _echo_ms(c, seg)
-        if echo is None:
+        if echo is None or echo < -c.syn_at // MILLISECOND:
             return
         rtt = max(now // MILLISECOND - echo, 1) * MILLISECOND
     c.rtt.sample(rtt)

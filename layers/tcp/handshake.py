@@ -10,7 +10,7 @@ import errno
 
 from scapystack.base.segment import ACK, RST, SYN, Segment
 from scapystack.base.seq import seq_gt, seq_le
-from scapystack.layers.tcp import early
+from scapystack.layers.tcp import early, tlp
 from scapystack.layers.tcp.ack import time_syn
 from scapystack.layers.tcp.congestion.control import initial_window
 from scapystack.layers.tcp.output import advertised_mss, syn_window
@@ -121,6 +121,7 @@ def syn_received(c: Tcb, seg: Segment) -> bool:
     if was_early and c.snd_nxt != c.snd_una:
         c.rtx_at = c.core.now + c.rtt.rto  # from here on the timer is for what was sent behind the SYN-ACK
         c.arm(c.rtx_at)
+        tlp.arm(c, c.core.now)
     return True
 
 

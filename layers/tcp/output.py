@@ -382,7 +382,7 @@ def send_syn(c: Tcb) -> None:
         if c.early:
             c.snd_una = c.snd_nxt  # what the application sends before the handshake ends is counted by itself
             c.board = Scoreboard(c.snd_una)
-    c.syn_at = now if first else 0  # MUST-18, Karn: a SYN that was sent twice is not timed
+    c.syn_at = now if first else -now  # MUST-18, Karn: a SYN that was sent twice is not timed
     transmit(c, c.iss, SYN | ACK if answer else SYN, window, options, c.sendbuf.slice(0, n) if n else (), n)
     if c.rtx_at == NEVER:
         c.rtx_at = now + c.patience(c.rtt.rto, c.heard_at)

@@ -176,7 +176,7 @@ class Tcb(Endpoint):
             config.max_rto_ms * MILLISECOND,
             above_srtt=config.min_rto_above_srtt,
         )
-        self.syn_at: Nanoseconds = 0  # when our SYN was sent; 0 if it was sent twice
+        self.syn_at: Nanoseconds = 0  # when our SYN was sent last; below 0 if it was sent before, too
         self.cc: CongestionControl = make(options.congestion)
         self.cwnd_limited = False
         self.pacer: Pacer | None = None if self.cc.pacing_rate is None else Pacer()

@@ -17,10 +17,15 @@ _MAX_ACK_DELAY = 200 * MILLISECOND
 
 
 def arm(c: Tcb, now: int) -> None:
-    """7.2: start the timer again, where a probe could be of use; no later than the RTO, in whose place it goes."""
+    """7.2: start the timer again, where a probe could be of use; no later than the RTO, in whose place it goes.
+
+    Not before a handshake by Fast Open is over: the RTO's place is the SYN-ACK's then.
+    """
     board = c.board
     if c.ca_state or not c.sack_ok or board.sacked.size or c.rack.probe_end is not None or not c.config.loss_probes:
         c.probe_at = NEVER
+        return
+    if c.fastopen is not None:
         return
     srtt = c.rtt.srtt
     pto = 2 * srtt + _SLACK if srtt else SECOND

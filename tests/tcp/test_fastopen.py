@@ -214,6 +214,21 @@ def test_syn_ack_of_early_connection_is_sent_again_without_data_and_option() -> 
     assert (c.state, c.unsent) == (ESTABLISHED, 0)
 
 
+def test_early_connections_answer_is_not_probed_for_before_the_handshake_ends() -> None:
+    """RFC 7413 section 4.2.2: only the SYN-ACK is sent again; a probe (RFC 8985 section 7) would put its timer off."""
+    wire, listener = serving(loss_probes=True)
+    c = early(wire)
+    assert listener.accept() is c
+    c.write(b"answer")
+    wire.flush()
+    wire.clear()
+    wire.after(ms=SECOND)
+    wire.expect("SA seq=0 ack=6 len=0")
+    wire.send(c, "A", ack=1)
+    wire.after(ms=3 * SECOND)
+    assert {s.payload for s in wire.take()} == {b"answer"}
+
+
 def test_syn_again_draws_the_same_syn_ack() -> None:
     """The peer has timed out and sends its SYN without data and option: RFC 7413 section 4.2.2."""
     wire, listener = serving()

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from scapystack.base.types import MILLISECOND
+from scapystack.layers.tcp.options import encode_syn
 from scapystack.layers.tcp.state import CLOSED, ESTABLISHED, SYN_RECEIVED
 from scapystack.layers.tcp.user import Connection
 from tests.harness.tcp import PEER_ISS, Peer, TcpWire
@@ -37,6 +39,21 @@ def test_syn_is_sent_again_at_doubled_intervals_with_the_same_options() -> None:
     wire.after(ms=8 * SECOND)
     wire.expect_nothing()
     assert (c.state, c.error) == (CLOSED, errno.ETIMEDOUT)
+
+
+@pytest.mark.parametrize(("echo", "srtt_ms"), [(0, 0), (SECOND, 40)])
+def test_syn_that_was_sent_twice_is_timed_by_the_echo_of_the_last(echo: int, srtt_ms: int) -> None:
+    """MUST-18, 6298/3: Linux echoes the first SYN that it saw, whichever it answers."""
+    wire = stamped()
+    c = wire.connect()
+    (first,) = wire.expect("S")
+    wire.after(ms=SECOND + 40)
+    stamps = (100, (first.tsval or 0) + echo)
+    options = encode_syn(1460, 7, True, stamps)
+    wire.raw("SA", PEER_ISS, c.snd_nxt, options=options, sport=c.remote_port, dport=c.local_port)
+    assert c.state == ESTABLISHED
+    assert c.rtt.srtt == srtt_ms * MILLISECOND
+    assert (c.rtt.rto >= 3 * SECOND * MILLISECOND) == (srtt_ms == 0)  # 6298/5.7
 
 
 def test_syn_ack_is_sent_again_at_doubled_intervals_with_the_same_options() -> None:
