@@ -62,6 +62,12 @@ def seen(lan) -> Seen:
     return Seen(lan.stack)
 
 
+def _no_data_in_syns(frame):
+    """A middlebox, as a hook: it swallows SYNs with data."""
+    tcp = frame.packet.getlayer(TCP)
+    return None if tcp is not None and tcp.flags.S and len(tcp.payload) else frame
+
+
 # -- the stack serves ----------------------------------------------------------------------------------------
 
 
@@ -129,6 +135,14 @@ def test_kernel_falls_back_where_the_stack_has_fast_open_off(lan, server, seen):
     (syn, answer) = seen.take()
     assert syn[2] == len(QUESTION)
     assert answer == ("SA", None, 0)
+
+
+def test_kernel_gets_through_a_box_that_swallows_data_in_syns(lan, server, seen):
+    _kernel_asks(lan, server).close()
+    seen.take()
+    lan.stack.net.hooks.rx.append(_no_data_in_syns)
+    _kernel_asks(lan, server).close()
+    assert [(flags, size) for flags, _, size in seen.take()] == [("S", len(QUESTION)), ("S", 0), ("SA", 0)]
 
 
 # -- the stack connects --------------------------------------------------------------------------------------
@@ -201,6 +215,18 @@ def test_stack_falls_back_where_the_kernel_has_fast_open_off(lan, kernel_server,
     _stack_asks(lan, kernel_server)
     assert seen.take()[0] == ("S", None, 0), "a failure is remembered"
     assert lan.stack.net.counters["tcp.fastopen_active_fail"] == 1
+
+
+def test_stack_gets_through_a_box_that_swallows_data_in_syns(lan, kernel_server, seen):
+    _stack_asks(lan, kernel_server)
+    seen.take()
+    lan.stack.net.hooks.tx.append(_no_data_in_syns)
+    _stack_asks(lan, kernel_server)
+    assert lan.stack.net.counters["hooks.drop.tx"] == 1
+    assert seen.take() == [("S", None, 0), ("SA", None, 0)]
+    lan.stack.net.hooks.tx.clear()
+    _stack_asks(lan, kernel_server)
+    assert seen.take()[0] == ("S", None, 0), "the path is left alone for a while"
 
 
 def test_stack_is_fast_through_tcp_fastopen_connect_too(lan, kernel_server, seen):

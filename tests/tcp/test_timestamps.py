@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scapystack.layers.tcp.options import encode, encode_syn
-from scapystack.layers.tcp.state import CLOSED, ESTABLISHED, SYN_RECEIVED
+from scapystack.layers.tcp.state import CLOSED, ESTABLISHED, SYN_RECEIVED, TIME_WAIT
 from tests.harness.tcp import PEER_ISS, Peer, TcpWire
 
 
@@ -21,6 +21,53 @@ def test_timestamps_on_every_segment_once_agreed() -> None:
     wire.expect("PA ts=True tsecr=100")
     wire.send(c, "FA", tsval=107)
     wire.expect("A ts=True tsecr=107")
+
+
+@pytest.mark.parametrize(
+    "kind", ["data again", "FIN again", "window probe", "keep-alive", "challenge", "duplicate", "TIME-WAIT", "window"]
+)
+def test_timestamps_on_segments_of_every_kind(kind: str) -> None:
+    """7323/3.2-a: in every one that is no RST, and TSecr is the last TSval that counts."""
+    wire = TcpWire(timestamps=True, peer=Peer(timestamps=True), rcvbuf=10_000)
+    c = wire.reach(TIME_WAIT) if kind == "TIME-WAIT" else wire.established()
+    recent = c.ts_recent
+    if kind == "data again":
+        c.write(b"hello")
+        wire.flush()
+        wire.after(ms=1000)
+    elif kind == "FIN again":
+        c.shutdown_write()
+        wire.flush()
+        wire.after(ms=1000)
+    elif kind == "window probe":
+        wire.send(c, "A", wnd=0)
+        recent = c.ts_recent
+        c.write(b"hello")
+        wire.flush()
+        wire.after(ms=1000)
+    elif kind == "keep-alive":
+        c.options.keepalive, c.options.keepalive_idle_ms = True, 1000
+        c.options_changed()
+        wire.after(ms=1000)
+    elif kind == "challenge":
+        wire.send(c, "R", seq=5)
+    elif kind == "duplicate":
+        wire.send(c, "A", seq=9, payload=b"behind a gap")
+    elif kind == "TIME-WAIT":
+        wire.send(c, "FA", seq=1, ack=2)
+        recent = c.ts_recent
+    else:
+        wire.send(c, "A", payload=bytes(9_000))
+        recent = c.ts_recent
+        wire.clear()
+        c.read(9_000)
+        wire.flush()
+    sent = wire.take()
+    assert sent
+    for seg in sent:
+        assert seg.tsval is not None
+        assert c.ts_now() - 1000 <= seg.tsval <= c.ts_now()
+        assert seg.tsecr == recent
 
 
 def test_timestamps_only_if_the_peer_has_them() -> None:
