@@ -1,4 +1,5 @@
-"""Token buckets: so many now and then, so many a second for ever (RFC 1812 section 4.3.2.8).
+"""Token buckets: so many now and then, so many a second for ever (RFC 1812 section 4.3.2.8); and limits
+that nobody can count by (`Jittered`).
 
 Time is handed in. A bucket's tokens are counted in nanoseconds of their refill, so that nothing is
 lost to rounding.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from scapystack.base.rng import Rng
 from scapystack.base.types import SECOND, Address, Nanoseconds
 
 
@@ -53,3 +55,28 @@ class PeerBuckets:
         else:
             self._buckets.move_to_end(peer)
         return bucket.take(now, per_second, burst)
+
+
+class Jittered:
+    """At most so many in a period, and how many, and how long the period, is drawn anew each time.
+
+    Who may use up a limit and then counts the answers to himself learns whether somebody else's segment
+    was answered meanwhile (CVE-2016-5696 told connections, and their sequence numbers, that way). Here a
+    missing answer tells nothing: between half and all of `number` are given, in one to two times `period`.
+    """
+
+    __slots__ = ("_left", "_until")
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._until: Nanoseconds = 0
+
+    def take(self, rng: Rng, now: Nanoseconds, number: int, period: Nanoseconds) -> bool:
+        """Take one if there is one. A `number` of 0 gives none at all."""
+        if now >= self._until:
+            self._until = now + period + rng.below(max(period, 1))
+            self._left = number - rng.below(number // 2 + 1)
+        if self._left <= 0:
+            return False
+        self._left -= 1
+        return True

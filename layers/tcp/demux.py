@@ -25,6 +25,7 @@ from scapystack.base.seq import seq_gt
 from scapystack.base.types import MILLISECOND, SECOND, Address, Nanoseconds
 from scapystack.layers.ipoptions import return_route
 from scapystack.layers.ports import pick
+from scapystack.layers.ratelimit import Jittered
 from scapystack.layers.tcp import early, icmp, timers
 from scapystack.layers.tcp.bound import BoundPorts
 from scapystack.layers.tcp.cookies import SynCookies
@@ -32,8 +33,9 @@ from scapystack.layers.tcp.fastopen import CookieCache, ServerCookies
 from scapystack.layers.tcp.input import segment_arrives
 from scapystack.layers.tcp.isn import IsnGenerator
 from scapystack.layers.tcp.listen import Listener
+from scapystack.layers.tcp.memory import Memory, level
 from scapystack.layers.tcp.options import encode_timestamps, parse_options
-from scapystack.layers.tcp.output import acceptable_seq, output
+from scapystack.layers.tcp.output import acceptable_seq, output, send_ack
 from scapystack.layers.tcp.pathmtu import set_mss
 from scapystack.layers.tcp.state import CLOSED, SYN_RECEIVED, SYN_SENT, SYNCHRONIZED, TIME_WAIT
 from scapystack.layers.tcp.tcb import NEVER, Options, Tcb
@@ -62,15 +64,16 @@ class Tcp:
         self.ports: dict[int, int] = {}  # local port: how many connections have it
         self.bound = BoundPorts()
         self.time_wait: OrderedDict[Key, Tcb] = OrderedDict()
-        self.orphans = 0
+        self.orphans: dict[Tcb, None] = {}  # the oldest first
         self.half_open = 0  # of all listeners: SYN queues,
         self.waiting = 0  # and accept queues
+        self.memory = Memory()
         self.dirty: list[Tcb] = []
         self.observers: list[Callable[[Tcb, int, int], None]] = []
         self.segs_in = 0
         self.segs_out = 0
-        self._rst_second = -1
-        self._rst_count = 0
+        self._jitter = core.rng.derive("tcp-limits")
+        self._resets = Jittered()
         self._decode = core.codec.decode_tcp
         self.encode = core.codec.encode_tcp
 
@@ -170,11 +173,7 @@ class Tcp:
         if seg.flags & RST:
             self.core.counters["tcp.drop.rst_no_connection"] += 1
             return
-        second = self.core.now // SECOND
-        if second != self._rst_second:
-            self._rst_second, self._rst_count = second, 0
-        self._rst_count += 1
-        if self._rst_count > self.config.rsts_per_second:
+        if not self._resets.take(self._jitter, self.core.now, self.config.rsts_per_second, SECOND):
             self.core.counters["tcp.drop.rst_limit"] += 1
             return
         if seg.flags & ACK:
@@ -205,11 +204,11 @@ class Tcp:
 
     def challenge(self, c: Tcb) -> None:
         """A challenge ACK, limited for each connection by itself (5961/7; a shared limit leaks: CVE-2016-5696)."""
-        second = self.core.now // SECOND
-        if second != c.challenge_at:
-            c.challenge_at, c.challenge_count = second, 0
-        c.challenge_count += 1
-        if c.challenge_count > self.config.challenge_acks_per_second:
+        if c.challenges is None:
+            c.challenges = Jittered()
+        config = self.config
+        period = config.challenge_period_ms * MILLISECOND
+        if not c.challenges.take(self._jitter, self.core.now, config.challenge_acks, period):
             self.core.counters["tcp.drop.challenge_limit"] += 1
             return
         self.core.counters["tcp.challenge_acks"] += 1
@@ -397,8 +396,7 @@ class Tcp:
         else:
             self.ports.pop(c.local_port, None)
         self.time_wait.pop(key, None)
-        if not c.held and c.state != TIME_WAIT:
-            self.orphans -= 1
+        self.orphans.pop(c, None)
         if c.listener is not None:
             c.listener.forget(c)
             c.listener = None
@@ -408,31 +406,47 @@ class Tcp:
         c.move(CLOSED)
         c.rtx_at = c.probe_at = c.reorder_at = c.persist_at = c.delack_at = c.keepalive_at = c.wait_at = NEVER
         c.sendbuf.clear()
-        c.ooo.clear()
+        c.drop_out_of_order()
+        c.recvq.detach()
         c.syn_pending = c.ack_now = False
         if error:
             self.core.counters["tcp.connections_failed"] += 1
         self.core.mark_ready(c)
 
     def orphaned(self, c: Tcb) -> None:
-        """The application has let go of `c`; too many such that have work left are reset at once."""
+        """The application has let go of `c`. Of too many such that have work left the oldest is reset: it has had
+        the most time, and who makes orphans on purpose does not have others' reset.
+        """
         c.held = False
         if c.state == TIME_WAIT:
             return
-        self.orphans += 1
-        if self.orphans > self.config.max_orphans:
+        self.orphans[c] = None
+        if len(self.orphans) > self.config.max_orphans:
             self.core.counters["tcp.drop.orphans"] += 1
-            self.reset(c, 0)
+            self.reset(next(iter(self.orphans)), 0)
 
     def entered_time_wait(self, c: Tcb) -> None:
         """Bound the number of connections in TIME-WAIT, orphans no longer: the oldest goes first."""
-        if not c.held:
-            self.orphans -= 1
+        self.orphans.pop(c, None)
         self.time_wait[c.key] = c
         if len(self.time_wait) > self.config.max_time_wait:
             _, oldest = next(iter(self.time_wait.items()))
             self.core.counters["tcp.time_wait_overflow"] += 1
+            if oldest.ack_now:
+                send_ack(oldest)  # of a FIN in this very burst: without it the peer would send that in vain
             self.close(oldest, 0)
+
+    def prune_out_of_order(self) -> None:
+        """All connections hold too much behind gaps: those with the most give up their far ends, down to one level.
+
+        To seven eighths of the bound, so that the next time is far. (10,000 holders take 5 ms; a peer has to send
+        an eighth of the bound for it.)
+        """
+        self.core.counters["tcp.out_of_order_pruned"] += 1
+        holders = [c.ooo for c in self.connections.values() if c.ooo]
+        kept = level([ooo.cost for ooo in holders], self.config.max_out_of_order_bytes * 7 // 8)
+        for ooo in holders:
+            ooo.keep(kept)
 
 
 def _bad_source(src: Address) -> bool:

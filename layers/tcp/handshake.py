@@ -112,7 +112,8 @@ def syn_received(c: Tcb, seg: Segment) -> bool:
     if listener is not None and not was_early and not listener.admit(c):
         return False
     c.snd_wnd = seg.wnd << c.snd_wscale
-    c.max_snd_wnd = c.usual_snd_wnd = c.snd_wnd
+    c.usual_snd_wnd = c.snd_wnd
+    c.max_snd_wnd = max(c.max_snd_wnd, c.snd_wnd)
     c.snd_wl1 = seg.seq
     c.snd_wl2 = seg.ack
     c.snd_una = (c.iss + 1) & MASK

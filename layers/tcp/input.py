@@ -14,7 +14,9 @@ from scapystack.base.seq import HALF, seq_gt, seq_lt
 from scapystack.base.types import MILLISECOND, SECOND, Buffer
 from scapystack.layers.tcp import handshake
 from scapystack.layers.tcp.ack import process_ack
+from scapystack.layers.tcp.memory import SHARE
 from scapystack.layers.tcp.output import advertised_mss
+from scapystack.layers.tcp.reassembly import NOTHING, Reassembly
 from scapystack.layers.tcp.state import (
     CAN_RECEIVE,
     CLOSE_WAIT,
@@ -249,7 +251,7 @@ def time_wait(c: Tcb) -> None:
     c.move(TIME_WAIT)
     c.rtx_at = c.probe_at = c.reorder_at = c.persist_at = c.keepalive_at = NEVER
     c.sendbuf.clear()
-    c.ooo.clear()
+    c.drop_out_of_order()
     c.wait_at = c.core.now + 2 * c.config.msl_ms * MILLISECOND
     c.arm(c.wait_at)
     c.tcp.entered_time_wait(c)
@@ -292,6 +294,10 @@ def _text(c: Tcb, seg: Segment) -> None:
             _answer(c)  # behind the FIN: nothing can be there
             return
         payload = payload[:room]
+    if c.tcp.memory.received > c.config.max_receive_bytes and len(c.recvq) > SHARE and len(payload):
+        c.core.counters["tcp.drop.receive_memory"] += 1
+        _answer(c)
+        return
     if seg.seq == c.rcv_nxt:
         _in_order(c, payload, seg.gso_size)
     else:
@@ -321,6 +327,8 @@ def _in_order(c: Tcb, payload: Buffer, gso_size: int) -> None:
     if c.ooo:
         for piece in c.ooo.pop(c.rcv_nxt):
             _deliver(c, piece if c.fin_at_seq is None else piece[: (c.fin_at_seq - c.rcv_nxt) & MASK])
+        if not c.ooo:
+            c.ooo = NOTHING
         c.ack_now = True  # 5681/3.2-a: at once while there is, or was, a gap
         c.acks_due += c.sack_ok
     elif c.quick > 0 or c.options.quickack:
@@ -345,8 +353,12 @@ def _out_of_order(c: Tcb, seq: int, payload: Buffer) -> None:
         c.core.counters["tcp.out_of_order"] += 1
         c.note().rcv_ooopack += 1
         c.last_text_at = c.core.now
+        if c.ooo is NOTHING:
+            c.ooo = Reassembly(c.config.max_out_of_order_segments, c.tcp.memory)
         if not c.ooo.insert(seq, payload, c.rcv_nxt):
             c.core.counters["tcp.drop.out_of_order_bound"] += 1
+        if c.tcp.memory.out_of_order > c.config.max_out_of_order_bytes:
+            c.tcp.prune_out_of_order()
         if c.ooo.duplicate is not None:
             if c.sack_ok:
                 c.dsack = c.ooo.duplicate
@@ -379,7 +391,7 @@ def _fin(c: Tcb) -> None:
     c.rcv_nxt = (c.rcv_nxt + 1) & MASK
     c.fin_received = True
     c.ack_now = True
-    c.ooo.clear()
+    c.drop_out_of_order()
     if seq_lt(c.rcv_adv, c.rcv_nxt):
         c.rcv_adv = c.rcv_nxt
     state = c.state

@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 
 from scapystack.base.types import Buffer
+from scapystack.layers.tcp.memory import PIECE, Memory
 from scapystack.layers.tcp.recvqueue import owned
 
 _MASK = 0xFFFFFFFF
@@ -30,19 +31,13 @@ class Reassembly:
     """
 
     __slots__ = (
-        "_data",
-        "_lefts",
-        "_nxt",
-        "_recent",
-        "_rights",
-        "_starts",
-        "duplicate",
-        "fresh",
-        "max_segments",
-        "size",
-    )
+        "_counted", "_data", "_lefts", "_memory", "_nxt", "_recent", "_rights", "_starts", "duplicate", "fresh",
+        "max_segments", "size",
+    )  # fmt: skip
 
-    def __init__(self, max_segments: int) -> None:
+    def __init__(self, max_segments: int, memory: Memory | None = None) -> None:
+        self._memory = memory or Memory()
+        self._counted = 0  # what `memory` knows of
         self.max_segments = max_segments
         self.size = 0
         self.fresh = 0
@@ -61,12 +56,29 @@ class Reassembly:
     def __bool__(self) -> bool:
         return bool(self._starts)
 
+    @property
+    def cost(self) -> int:
+        """What is held takes about so many octets of memory."""
+        return self.size + PIECE * len(self._starts)
+
+    def _count(self) -> None:
+        cost = self.size + PIECE * len(self._starts)
+        self._memory.out_of_order += cost - self._counted
+        self._counted = cost
+
     def clear(self) -> None:
         """Drop everything."""
         for held in (self._starts, self._data, self._lefts, self._rights, self._recent):
             held.clear()
         self.size = self.fresh = 0
         self.duplicate = None
+        self._count()
+
+    def keep(self, cost: int) -> None:
+        """Drop the farthest pieces until what is left costs no more than `cost`."""
+        while self._starts and self.cost > cost:
+            self._drop_last()
+        self._count()
 
     def insert(self, seq: int, data: Buffer, rcv_nxt: int) -> bool:
         """Keep what is new in `data`, which begins at `seq`; of octets held already the first copy stays.
@@ -111,10 +123,10 @@ class Reassembly:
             lefts[i:j] = (min(lefts[i], left),)
             rights[i:j] = (max(rights[j - 1], end),)
         self._touch(left, lefts[i], rights[i])
-        if len(self._starts) > self.max_segments:
-            self._prune()
-            return not gaps or (bool(rights) and rights[-1] > gaps[0][0])
-        return True
+        while len(self._starts) > self.max_segments:
+            self._drop_last()
+        self._count()
+        return not gaps or (bool(rights) and rights[-1] > gaps[0][0])
 
     def _gaps(self, left: int, end: int, i: int, j: int) -> list[tuple[int, int]]:
         """The parts of [left, end) that the ranges i to j do not hold; notes the first that they do."""
@@ -141,16 +153,15 @@ class Reassembly:
         self.fresh = min(1 + sum(not left <= r < right for r in recent[:fresh]), _RECENT)
         self._recent = [at, *[r for r in recent if not left <= r < right]][:_RECENT]
 
-    def _prune(self) -> None:
-        """Drop the farthest pieces until their number is within the bound."""
-        while len(self._starts) > self.max_segments:
-            start = self._starts.pop()
-            self.size -= len(self._data.pop())
-            if self._lefts[-1] == start:
-                self._lefts.pop()
-                self._rights.pop()
-            else:
-                self._rights[-1] = start
+    def _drop_last(self) -> None:
+        """Drop the farthest piece."""
+        start = self._starts.pop()
+        self.size -= len(self._data.pop())
+        if self._lefts[-1] == start:
+            self._lefts.pop()
+            self._rights.pop()
+        else:
+            self._rights[-1] = start
 
     def gap(self, rcv_nxt: int) -> int:
         """How many octets are missing from `rcv_nxt` on before the first that is held; only if any is."""
@@ -178,6 +189,7 @@ class Reassembly:
                 out.append(data[nxt - start :])
         del self._starts[:count]
         del self._data[:count]
+        self._count()
         return out
 
     def report(self, limit: int) -> tuple[tuple[int, int], ...]:
@@ -213,3 +225,7 @@ class Reassembly:
             if block not in out:
                 out.append(block)
         return tuple(out)
+
+
+NOTHING = Reassembly(0)
+"""What a connection without a gap holds, the same for all: it is never inserted into."""

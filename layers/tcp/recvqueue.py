@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections import deque
 
 from scapystack.base.types import Buffer
+from scapystack.layers.tcp.memory import Memory
 
 _SMALL = 2048
 _TAIL_MAX = 65_536
+_NONE: deque[Buffer] = deque(maxlen=0)
+"""The chunks of every queue that is empty: a deque of its own takes 760 octets, and few queues hold anything."""
 
 
 def owned(data: Buffer) -> Buffer:
@@ -35,13 +38,14 @@ def owned(data: Buffer) -> Buffer:
 class ReceiveQueue:
     """Octets in order, in the pieces they came in. `len(queue)` is how many wait."""
 
-    __slots__ = ("_chunks", "_head", "_size")
+    __slots__ = ("_chunks", "_head", "_memory", "_size")
 
     # A chunk is bytes, a memoryview, or (only at the tail, only made here) a bytearray that still
     # grows. No view of a growing chunk is ever handed out: a bytearray with views cannot be resized.
 
-    def __init__(self) -> None:
-        self._chunks: deque[Buffer] = deque()
+    def __init__(self, memory: Memory | None = None) -> None:
+        self._memory = memory or Memory()
+        self._chunks = _NONE
         self._head = 0  # octets of the first chunk that were read
         self._size = 0
 
@@ -54,6 +58,7 @@ class ReceiveQueue:
         if not n:
             return
         self._size += n
+        self._memory.received += n
         chunks = self._chunks
         if n <= _SMALL and chunks:
             last = chunks[-1]
@@ -66,6 +71,8 @@ class ReceiveQueue:
                 tail += data
                 chunks[-1] = tail
                 return
+        if chunks is _NONE:
+            chunks = self._chunks = deque()
         chunks.append(owned(data))
 
     def read(self, n: int) -> bytes:
@@ -73,8 +80,10 @@ class ReceiveQueue:
         chunks = self._chunks
         if not self._head and len(chunks) == 1 and self._size <= n:
             # the common case: one segment came, the application reads all of it
+            self._memory.received -= self._size
             self._size = 0
-            data = chunks.popleft()
+            self._chunks = _NONE
+            data = chunks[0]
             return data if type(data) is bytes else bytes(data)
         parts = self.views(n)
         return parts[0] if len(parts) == 1 and type(parts[0]) is bytes else b"".join(parts)
@@ -87,6 +96,7 @@ class ReceiveQueue:
         if n <= 0:
             return out
         self._size -= n
+        self._memory.received -= n
         head = self._head
         while n:
             chunk = chunks[0]
@@ -103,6 +113,8 @@ class ReceiveQueue:
                 head += n
                 n = 0
         self._head = head
+        if not chunks:
+            self._chunks = _NONE
         return out
 
     def read_into(self, view: memoryview) -> int:
@@ -131,15 +143,25 @@ class ReceiveQueue:
         """Drop up to `n` octets from the front without copying; returns how many."""
         n = max(0, min(n, self._size))
         self._size -= n
+        self._memory.received -= n
         left = n + self._head
         chunks = self._chunks
         while chunks and left >= len(chunks[0]):
             left -= len(chunks.popleft())
         self._head = left
+        if not chunks:
+            self._chunks = _NONE
         return n
 
     def clear(self) -> None:
         """Drop everything."""
-        self._chunks.clear()
+        self._memory.received -= self._size
+        self._chunks = _NONE
         self._head = 0
         self._size = 0
+
+    def detach(self) -> None:
+        """What is held no longer counts as the stack's: the connection has ended, and who has it may read on."""
+        self._memory.received -= self._size
+        self._memory = Memory()
+        self._memory.received = self._size

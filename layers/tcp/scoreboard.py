@@ -16,7 +16,6 @@ What one ACK told stands in the attributes below "the last ACK" until the next `
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import deque
 
 from scapystack.base.types import Nanoseconds
 from scapystack.layers.tcp.ranges import RangeSet
@@ -86,7 +85,8 @@ class Scoreboard:
         self._lost: list[int] = []  # the starts of the pieces that are lost and not sent again yet
         self.lost_octets = 0
         self.lost_total = 0  # octets ever marked lost
-        self._again: deque[tuple[Nanoseconds, int, int]] = deque()  # retransmissions: when, start, end
+        # retransmissions: when, start, end; not a deque, of which an empty one takes 760 octets
+        self._again: list[tuple[Nanoseconds, int, int]] = []
         self.seen = start  # no original piece before this is in flight: all are lost, sent again or gone
         self.dup_octets = 0  # without SACK: what duplicates say has arrived, somewhere
         self.dup_limit = 0
@@ -209,8 +209,9 @@ class Scoreboard:
         self.fack = max(self.fack, una)
         self.seen = max(self.seen, una)
         again = self._again
-        while again and again[0][2] <= una:  # where nobody looks for lost retransmissions they would stay for ever
-            again.popleft()
+        if again:  # where nobody looks for lost retransmissions they would stay for ever
+            gone = next((k for k, (_, _, end) in enumerate(again) if end > una), len(again))
+            del again[:gone]
         if self.dup_octets:
             # RFC 6937 section 2: what duplicates have told of already is not delivered again
             known = min(self.dup_octets, octets)
@@ -349,7 +350,7 @@ class Scoreboard:
             piece.lost = False
             if piece.retransmitted:
                 again.add((piece.sent_at, start, piece.end))
-        self._again = deque(sorted(again))
+        self._again = sorted(again)
         self._lost.clear()
         self.lost_octets = 0
         self.seen = self.una
@@ -409,7 +410,7 @@ class Scoreboard:
                 self.lose(piece)
             if len(overtaken) < len(there):
                 break
-            again.popleft()
+            del again[0]
         return due
 
     def _overtaken(self, sent_at: Nanoseconds, end: int) -> bool:

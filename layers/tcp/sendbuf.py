@@ -12,18 +12,22 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from scapystack.base.types import Buffer
+from scapystack.layers.tcp.memory import Memory
 
 _SMALL = 4096
 _BLOCK_MIN = 8192
 _BLOCK_MAX = 65_536
+_NO_BLOCK = bytearray()
+_NO_VIEW = memoryview(_NO_BLOCK)
 
 
 class SendBuffer:
     """`len(buffer)` octets that were written and are not acknowledged, sent or not."""
 
-    __slots__ = ("_block", "_chunks", "_cursor", "_end", "_fill", "_open", "_starts", "_una", "_view")
+    __slots__ = ("_block", "_chunks", "_cursor", "_end", "_fill", "_memory", "_open", "_starts", "_una", "_view")
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Memory | None = None) -> None:
+        self._memory = memory or Memory()
         self._una = 0
         self._end = 0
         # chunk i holds the octets from _starts[i] to the next start (or _end); a block's chunk is a
@@ -31,8 +35,8 @@ class SendBuffer:
         self._chunks: list[Buffer] = []
         self._starts: list[int] = []
         self._cursor = 0  # the chunk where the last slice ended
-        self._block = bytearray()
-        self._view = memoryview(self._block)
+        self._block = _NO_BLOCK
+        self._view = _NO_VIEW
         self._fill = 0
         self._open = False  # whether the last chunk is the block's
 
@@ -53,6 +57,7 @@ class SendBuffer:
         n = len(data)
         if not n:
             return
+        self._memory.sending += n
         if n < _SMALL and self._chunks:
             self._gather(data, n)
             return
@@ -85,13 +90,19 @@ class SendBuffer:
 
     def ack(self, n: int) -> None:
         """Drop `n` octets from the front (no more than there are)."""
-        una = self._una = min(self._una + n, self._end)
+        n = min(n, self._end - self._una)
+        self._memory.sending -= n
+        una = self._una = self._una + n
         chunks = self._chunks
         if una == self._end:
             chunks.clear()
             self._starts.clear()
             self._cursor = 0
-            self._open = False
+            if self._fill:  # a connection that has nothing to send holds no block
+                self._block = _NO_BLOCK
+                self._view = _NO_VIEW
+                self._fill = 0
+                self._open = False
             return
         starts = self._starts
         if len(starts) > 1 and starts[1] <= una:

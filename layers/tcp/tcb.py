@@ -16,12 +16,14 @@ from scapystack.base.config import TcpConfig
 from scapystack.base.datagram import PROTO_TCP, Route
 from scapystack.base.events import Endpoint
 from scapystack.base.types import MILLISECOND, Address, Nanoseconds
+from scapystack.layers.ratelimit import Jittered
 from scapystack.layers.tcp.congestion import CongestionControl, make
 from scapystack.layers.tcp.episode import Episode
 from scapystack.layers.tcp.fastopen import FastOpen
+from scapystack.layers.tcp.memory import SHARE
 from scapystack.layers.tcp.pacing import Pacer
 from scapystack.layers.tcp.rack import Rack
-from scapystack.layers.tcp.reassembly import Reassembly
+from scapystack.layers.tcp.reassembly import NOTHING, Reassembly
 from scapystack.layers.tcp.recvqueue import ReceiveQueue
 from scapystack.layers.tcp.rtt import RttEstimator
 from scapystack.layers.tcp.scoreboard import Scoreboard
@@ -80,8 +82,8 @@ class Tcb(Endpoint):
     """The transmission control block. Sequence numbers are modulo 2**32, windows are unscaled (REC-1)."""
 
     __slots__ = (
-        "ack_bytes", "ack_now", "acks_due", "board", "busy_ns", "bytes_received", "ca_state", "cc", "challenge_at",
-        "challenge_count", "config", "core", "cwnd_limited", "data_segs_in", "data_segs_out", "delack_at", "dirty",
+        "ack_bytes", "ack_now", "acks_due", "board", "busy_ns", "bytes_received", "ca_state", "cc", "challenges",
+        "config", "core", "cwnd_limited", "data_segs_in", "data_segs_out", "delack_at", "dirty",
         "dsack", "dupacks", "episode", "error", "fastopen", "fin_at_seq", "fin_queued", "fin_received", "fin_sent",
         "heap_at", "heard_at", "held", "irs", "iss", "keepalive_at", "keepalive_sent", "last_ack_sent", "last_acked",
         "last_data_at", "last_text_at", "listener", "local_addr", "local_port", "max_snd_wnd", "mss_acked",
@@ -132,7 +134,7 @@ class Tcb(Endpoint):
         self.mss_acked = 0  # the largest snd_mss with which a full segment was acknowledged (RFC 5927, maxsizeacked)
         self.mss_since = self.iss  # from here on segments may have been as large as snd_mss
         self.pmtu_claim: tuple[int, int] | None = None  # an ICMP error that was doubted: the segment, the MTU
-        self.sendbuf = SendBuffer()
+        self.sendbuf = SendBuffer(tcp.memory)
         self.want_write = False
         self.write_shut = False
         self.fin_queued = False
@@ -146,8 +148,8 @@ class Tcb(Endpoint):
         self.rcv_up: int | None = None
         self.rcv_wscale = 0
         self.rcv_mss = 536
-        self.recvq = ReceiveQueue()
-        self.ooo = Reassembly(config.max_out_of_order_segments)
+        self.recvq = ReceiveQueue(tcp.memory)
+        self.ooo: Reassembly = NOTHING
         self.rcv_shut = False
         self.fin_received = False
         self.fin_at_seq: int | None = None  # where the peer's FIN stands, once it was seen
@@ -160,8 +162,7 @@ class Tcb(Endpoint):
         self.ack_bytes = 0
         self.quick = config.quick_acks
         self.last_ack_sent = 0
-        self.challenge_at: Nanoseconds = 0
-        self.challenge_count = 0
+        self.challenges: Jittered | None = None
         # options agreed on
         self.ts_ok = False
         self.ts_recent = 0
@@ -313,9 +314,23 @@ class Tcb(Endpoint):
         """In SYN-SENT by Fast Open, the SYN yet to be sent: it waits for what the application writes."""
         return self.state == SYN_SENT and self.snd_nxt == self.iss and not self.syn_pending
 
+    def drop_out_of_order(self) -> None:
+        """Forget what was held behind a gap."""
+        if self.ooo is not NOTHING:
+            self.ooo.clear()
+            self.ooo = NOTHING
+
+    def send_limit(self) -> int:
+        """The octets that the send buffer may hold now: SO_SNDBUF, or less while the stack holds too much."""
+        limit = self.options.sndbuf
+        spare = self.config.max_send_bytes - self.tcp.memory.sending
+        if spare >= limit:
+            return limit
+        return min(limit, max(len(self.sendbuf) + spare, SHARE))
+
     def writable_room(self) -> bool:
         """Whether a third of the send buffer is free, so that a writer wakes to a useful amount."""
-        return len(self.sendbuf) * 3 <= self.options.sndbuf * 2
+        return len(self.sendbuf) * 3 <= self.send_limit() * 2
 
     def ts_now(self) -> int:
         """The timestamp clock: milliseconds and an offset of the address pair (RFC 7323 section 5.4)."""

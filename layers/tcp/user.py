@@ -73,7 +73,7 @@ class Connection(Tcb):
     @property
     def write_space(self) -> int:
         """Octets that `write` would take now."""
-        return max(0, self.options.sndbuf - len(self.sendbuf))
+        return max(0, self.send_limit() - len(self.sendbuf))
 
     @property
     def unsent(self) -> int:
@@ -90,9 +90,10 @@ class Connection(Tcb):
         """
         if (self.state not in CAN_SEND and not self._takes_early()) or self.write_shut:
             raise self._cannot_send()
-        room = self.options.sndbuf - len(self.sendbuf)
+        limit = self.send_limit()
+        room = limit - len(self.sendbuf)
         n = len(data)
-        if (room - n) * 3 < self.options.sndbuf:
+        if (room - n) * 3 < limit:
             self.want_write = True  # no longer `writable`: `on_ready` tells when it is again
             if n > room:
                 if room <= 0:

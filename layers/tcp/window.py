@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scapystack.base.seq import seq_gt
+from scapystack.layers.tcp.memory import SHARE
 from scapystack.layers.tcp.tcb import Tcb
 
 MASK = 0xFFFFFFFF
@@ -19,6 +20,8 @@ def window_field(c: Tcb) -> int:
     nxt = c.rcv_nxt
     open_ = (c.rcv_adv - nxt) & MASK
     space = limit - held
+    if c.tcp.memory.received > c.config.max_receive_bytes:
+        space = min(limit, SHARE) - held
     window = space if space - open_ >= min(limit >> 1, c.rcv_mss) else open_
     scale = c.rcv_wscale
     field = min(window >> scale, 0xFFFF)  # MUST-1

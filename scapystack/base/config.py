@@ -114,12 +114,16 @@ class TcpConfig:
     max_half_open: int = 2_048  # and of all listeners
     syn_cookies: str = "on"  # RFC 4987 section 3.6: when a SYN queue is full; "off": never, "always": for every SYN
     max_accept_queue: int = 8_192  # connections that wait for accept(), at all listeners (each has its backlog)
+    max_send_bytes: int = 268_435_456  # in all send buffers; over it write() leaves each connection 16 KB
+    max_receive_bytes: int = 268_435_456  # received and not read, of all connections; over it the same
+    max_out_of_order_bytes: int = 67_108_864  # held behind gaps, of all; whoever has most gives up its far end
     max_out_of_order_segments: int = 4_096  # pieces that a connection holds behind a gap
     max_time_wait: int = 16_384  # connections in TIME-WAIT; the oldest go first
-    max_orphans: int = 4_096  # connections that finish by themselves after close(); others are reset
-    challenge_acks_per_second: int = 10  # for one connection (RFC 5961 section 7, CVE-2016-5696)
+    max_orphans: int = 4_096  # connections that finish by themselves after close(); the oldest are reset first
+    challenge_acks: int = 10  # of one connection, at most, in a period (RFC 5961 section 7, CVE-2016-5696):
+    challenge_period_ms: int = 1_000  # it lasts between this and twice as long, and half of them or more are given
     rst_timestamps: bool = False  # RFC 7323 section 5.2: in the answer to a segment for no connection; Linux has none
-    rsts_per_second: int = 1_000  # answers to segments for no connection
+    rsts_per_second: int = 1_000  # answers to segments for no connection, at most; limited in the same way
     ephemeral_low: int = 32_768  # the range that ports are chosen from (RFC 6056)
     ephemeral_high: int = 60_999
 

@@ -10,6 +10,8 @@ from collections import Counter
 
 from scapystack.base.segment import ACK, RST, SYN, Segment
 from scapystack.layers.tcp.demux import Tcp
+from scapystack.layers.tcp.memory import SHARE
+from scapystack.layers.tcp.reassembly import NOTHING
 from scapystack.layers.tcp.scoreboard import Scoreboard
 from scapystack.layers.tcp.state import (
     CLOSE_WAIT,
@@ -38,8 +40,9 @@ def check(tcp: Tcp) -> None:
     connections = tcp.connections
     assert not tcp.dirty
     assert tcp.ports == Counter(c.local_port for c in connections.values())
-    assert tcp.orphans == sum(not c.held and c.state != TIME_WAIT for c in connections.values())
+    assert len(tcp.orphans) == sum(not c.held and c.state != TIME_WAIT for c in connections.values())
     assert set(tcp.time_wait) == {key for key, c in connections.items() if c.state == TIME_WAIT}
+    _memory(tcp)
     waiting = {key: c for key, c in connections.items() if c.listener is not None}
     assert tcp.half_open == sum(len(listener.half_open) for listener in tcp.listeners.values())
     assert tcp.waiting == sum(len(listener.queue) for listener in tcp.listeners.values())
@@ -59,6 +62,18 @@ def check(tcp: Tcp) -> None:
             check_connection(c)
         except AssertionError as error:
             raise AssertionError(f"{c!r}: {error}\n{describe(c)}") from error
+
+
+def _memory(tcp: Tcp) -> None:
+    """What the stack counts is what its connections hold, and within its bounds but for everybody's share."""
+    held = tcp.connections.values()
+    memory, config = tcp.memory, tcp.config
+    assert memory.sending == sum(len(c.sendbuf) for c in held)
+    assert memory.received == sum(len(c.recvq) for c in held)
+    assert memory.out_of_order == sum(c.ooo.cost for c in held)
+    assert NOTHING.cost == 0
+    assert memory.sending <= config.max_send_bytes + len(held) * SHARE
+    assert memory.out_of_order <= config.max_out_of_order_bytes
 
 
 def check_connection(c: Tcb) -> None:

@@ -285,5 +285,5 @@ def at_rest(pair: Pair) -> None:
         assert not tcp.connections
         assert not tcp.ports
         assert not tcp.time_wait
-        assert tcp.orphans == 0
+        assert len(tcp.orphans) == 0
         assert end.host.stack.next_deadline() is None

@@ -40,7 +40,10 @@ class Chaos:
             timestamps=r.random() < 0.5, sack=r.random() < 0.7, window_scaling=r.random() < 0.7,
             rcvbuf=r.choice([500, 3000, 20_000, 65_535, 4_194_304]), sndbuf=r.choice([100, 5000, 100_000]),
             msl_ms=r.choice([10, 30_000]), fin_wait_2_ms=r.choice([50, 60_000]), r2_ms=r.choice([3_000, 900_000]),
-            max_syn_backlog=4, max_orphans=r.choice([1, 100]), max_time_wait=r.choice([1, 100]),
+            max_syn_backlog=4, max_orphans=r.choice([0, 1, 100]), max_time_wait=r.choice([0, 1, 100]),
+            max_send_bytes=r.choice([0, 30_000, 1 << 28]), max_receive_bytes=r.choice([0, 30_000, 1 << 28]),
+            max_out_of_order_bytes=r.choice([0, 2_000, 1 << 26]), max_half_open=r.choice([2, 100]),
+            max_accept_queue=r.choice([1, 100]), syn_cookies=r.choice(["on", "on", "off", "always"]),
             max_out_of_order_segments=r.choice([3, 4096]), quick_acks=r.choice([0, 16]), fastopen=r.choice([0, 3, 3]),
         )  # fmt: skip
         self.edges = Edges()

@@ -273,7 +273,7 @@ def test_orphan_in_fin_wait_2_does_not_wait_for_ever() -> None:
     assert c.state == FIN_WAIT_2
     wire.after(ms=2)
     assert c.state == CLOSED
-    assert wire.tcp.orphans == 0
+    assert len(wire.tcp.orphans) == 0
 
 
 def test_connection_let_go_in_fin_wait_2_does_not_wait_for_ever() -> None:
@@ -284,8 +284,10 @@ def test_connection_let_go_in_fin_wait_2_does_not_wait_for_ever() -> None:
     assert c.state == CLOSED
 
 
-def test_orphans_are_bounded() -> None:
-    wire = TcpWire(max_orphans=1)
+@pytest.mark.parametrize(("most", "left"), [(1, ["FA", "RA", "FA"]), (0, ["RA", "RA"])])
+def test_orphans_are_bounded_the_oldest_are_reset(most: int, left: list[str]) -> None:
+    """It has had the most time, and who makes orphans on purpose has none of others' reset."""
+    wire = TcpWire(max_orphans=most)
     listener = wire.listen()
     ends = []
     for sport in (1, 2):
@@ -297,8 +299,9 @@ def test_orphans_are_bounded() -> None:
         assert c is not None
         c.close()
         wire.flush()
-    wire.expect("FA", "RA")
-    assert wire.tcp.orphans == 1
+    wire.expect(*left)
+    assert list(wire.tcp.orphans) == ends[1 : 1 + most]
+    assert wire.core.counters["tcp.drop.orphans"] == 2 - most
 
 
 def test_orphans_in_time_wait_reset_nobody() -> None:
@@ -316,11 +319,11 @@ def test_orphans_in_time_wait_reset_nobody() -> None:
         wire.flush()
         wire.expect("FPA len=10")
         wire.send(c, "A")
-        assert wire.tcp.orphans == 1
+        assert len(wire.tcp.orphans) == 1
         wire.send(c, "FA")
-        assert (c.state, wire.tcp.orphans) == (TIME_WAIT, 0)
+        assert (c.state, len(wire.tcp.orphans)) == (TIME_WAIT, 0)
     wire.after(ms=60_001)
-    assert (len(wire.tcp.connections), wire.tcp.orphans) == (0, 0)
+    assert (len(wire.tcp.connections), len(wire.tcp.orphans)) == (0, 0)
 
 
 def test_shutdown_read_drops_what_comes_and_acknowledges_it() -> None:
@@ -350,4 +353,4 @@ def test_close_twice_is_once() -> None:
     c.close()
     wire.flush()
     wire.expect("FA")
-    assert wire.tcp.orphans == 1
+    assert len(wire.tcp.orphans) == 1

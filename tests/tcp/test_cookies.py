@@ -233,7 +233,7 @@ def test_cookie_guesses_are_reset_and_open_nothing() -> None:
             wire.expect("R", "R")
     assert not wire.tcp.connections
     assert wire.core.counters["tcp.syncookies_failed"] == 1_000
-    wire.after(ms=1_000)
+    wire.after(ms=2_000)
     wire.clear()
     client.answer("SA")
     wire.expect("R")

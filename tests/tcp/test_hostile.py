@@ -43,10 +43,10 @@ def test_challenge_acks_are_limited_for_each_connection(beside: tuple[TcpWire, C
     for _ in range(50):
         wire.send(c, "R", seq=100)
         wire.send(c, "S", seq=7)
-    assert len(wire.take()) == wire.config.tcp.challenge_acks_per_second
+    assert wire.config.tcp.challenge_acks / 2 <= len(wire.take()) <= wire.config.tcp.challenge_acks
     wire.send(wire.connection(9), "R", seq=100)
     assert len(wire.take()) == 1
-    wire.after(ms=1000)
+    wire.after(ms=2 * wire.config.tcp.challenge_period_ms)
     wire.send(c, "S", seq=7)
     assert len(wire.take()) == 1
 
@@ -125,9 +125,10 @@ def test_resets_to_strangers_are_limited() -> None:
     wire = TcpWire(rsts_per_second=10)
     for sport in range(1, 100):
         wire.raw("A", 1, 1, sport=sport)
-    assert len(wire.take()) == 10
-    assert wire.core.counters["tcp.drop.rst_limit"] == 89
-    wire.after(ms=1000)
+    answered = len(wire.take())
+    assert 5 <= answered <= 10
+    assert wire.core.counters["tcp.drop.rst_limit"] == 99 - answered
+    wire.after(ms=2000)
     wire.raw("A", 1, 1)
     assert len(wire.take()) == 1
 
@@ -138,7 +139,7 @@ def test_bare_acks_outside_the_window_are_answered_so_often_a_second() -> None:
     c = wire.established()
     for _ in range(100):
         wire.send(c, "A", seq=-5)
-    assert len(wire.take()) == wire.config.tcp.challenge_acks_per_second
+    assert 0 < len(wire.take()) <= wire.config.tcp.challenge_acks
 
 
 def test_segments_of_one_octet_in_reverse_order_by_the_thousand(beside: tuple[TcpWire, Connection]) -> None:

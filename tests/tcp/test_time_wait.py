@@ -8,6 +8,7 @@ from scapystack.base.seq import seq_gt
 from scapystack.layers.tcp.state import CLOSED, SYN_RECEIVED, SYN_SENT, TIME_WAIT
 from scapystack.layers.tcp.user import Connection
 from tests.harness.tcp import MASK, PEER_ISS, PORT, Peer, TcpWire
+from tests.harness.tcp_invariants import check
 
 
 def in_time_wait(*, stamps: bool = False, **config: object) -> tuple[TcpWire, Connection]:
@@ -237,3 +238,27 @@ def test_time_wait_is_bounded_and_the_oldest_goes_first() -> None:
         ends.append(c)
     assert [c.state for c in ends] == [CLOSED, TIME_WAIT, TIME_WAIT]
     assert wire.core.counters["tcp.time_wait_overflow"] == 1
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_time_wait_that_is_cut_short_has_sent_its_last_ack(most: int) -> None:
+    """MUST-13 as far as there is room: two FINs in one burst, each is acknowledged, or its peer would ask in vain."""
+    wire = TcpWire(max_time_wait=most)
+    listener = wire.listen()
+    ends = []
+    for sport in (1, 2):
+        wire.syn(sport=sport)
+        wire.send(wire.connection(sport), "A")
+        c = listener.accept()
+        assert c is not None
+        c.shutdown_write()
+        wire.flush()
+        wire.send(c, "A")
+        ends.append(c)
+    wire.clear()
+    for c in ends:
+        wire.send(c, "FA", flush=False)
+    wire.flush()
+    assert sorted(seg.dport for seg in wire.take()) == [1, 2]
+    assert len(wire.tcp.time_wait) == most
+    check(wire.tcp)

@@ -313,14 +313,15 @@ def test_port_scan_answers_limited() -> None:
     siege = Siege(tcp_rsts_per_second=20)
     scan = [ip_packet(FOE, OURS, TCP, tcp_segment(FOE, OURS, 5, port, 1, 0, bits("S"), 1)) for port in range(100, 600)]
     siege.burst(scan)
-    assert len(siege.answers()) == 20
+    answered = len(siege.answers())
+    assert 10 <= answered <= 20
     siege.burst([ip_packet(FOE, OURS, UDP, hello(port=port)) for port in range(100, 600)])
     assert len(siege.answers()) == siege.stack.config.icmp.peer_errors_burst
-    assert siege.dropped()["tcp.drop.rst_limit"] == 480
+    assert siege.dropped()["tcp.drop.rst_limit"] == 500 - answered
     siege.goes_on()
-    siege.after(1_000)
+    siege.after(2_000)
     siege.burst(scan[:100])
-    assert len(siege.answers()) == 20
+    assert 10 <= len(siege.answers()) <= 20
     siege.goes_on()
 
 
@@ -334,7 +335,7 @@ def test_storm_of_resets_and_icmp_errors_draws_nothing(siege: Siege) -> None:
             ip_packet(FOE, OURS, TCP, tcp_segment(FOE, OURS, n, n, n, n, bits("RA"), 1)),
             ip_packet(FOE, OURS, ICMP, icmp_message(3, 3, bytes(4) + quoted(dport=foe.port, seq=foe.c.iss + 10 + n))),
         ])  # fmt: skip
-    assert len(siege.answers()) <= siege.stack.config.tcp.challenge_acks_per_second + 1
+    assert len(siege.answers()) <= siege.stack.config.tcp.challenge_acks + 1
     assert foe.c.connected
     assert sum(siege.dropped().values()) > 2_900
 

@@ -1,7 +1,8 @@
 """Token buckets: the burst, the rate, and a bounded number of peers."""
 
+from scapystack.base.rng import Rng
 from scapystack.base.types import SECOND
-from scapystack.layers.ratelimit import Bucket, PeerBuckets
+from scapystack.layers.ratelimit import Bucket, Jittered, PeerBuckets
 
 
 def taken(bucket, now, tries=1_000, rate=10, burst=5):
@@ -34,3 +35,24 @@ def test_ratelimit_peers_do_not_share_and_are_bounded():
     for n in range(100):
         peers.take(n.to_bytes(4, "big"), 0, 10, 5)
     assert len(peers) == 8
+
+
+def test_jittered_gives_between_half_and_all_in_one_to_two_periods():
+    """5961/7: and the same for the same seed."""
+
+    def given(seed):
+        limit, rng = Jittered(), Rng(seed)
+        return [sum(limit.take(rng, at * SECOND // 2, 100, SECOND) for _ in range(200)) for at in range(300)]
+
+    assert set(given(1)) <= {0, *range(50, 101)}
+    assert len(set(given(1))) > 30
+    assert 75 <= sum(n > 0 for n in given(1)) <= 150
+    assert given(1) == given(1) != given(2)
+
+
+def test_jittered_of_one_gives_one_and_of_none_gives_none():
+    limit, rng = Jittered(), Rng(1)
+    assert [limit.take(rng, 0, 1, SECOND) for _ in range(3)] == [True, False, False]
+    assert limit.take(rng, 2 * SECOND, 1, SECOND)
+    none = Jittered()
+    assert not any(none.take(rng, second * SECOND, 0, SECOND) for second in range(9))
