@@ -182,7 +182,7 @@ def _emit_new(c: Tcb, flags: int, offset: int, n: int) -> None:
 
 
 def retransmit(c: Tcb) -> bool:
-    """Send again what is lost, as far as the window allows. Whether all of it has left.
+    """Send again what is lost, as far as the window allows (6675/5). Whether all of it has left.
 
     SHLD-16: inside the peer's window. What stands at SND.UNA goes in any case (MAY-7): as the fast
     retransmit (RFC 5681 section 3.2), after a timeout, and as a probe would.
@@ -269,7 +269,7 @@ def _emit_segment(c: Tcb) -> bool:
 
 
 def _rescue(c: Tcb) -> None:
-    """RFC 6675 section 4, NextSeg (4): with nothing better to send, the last of the flight goes again, once.
+    """6675/4, NextSeg (4): with nothing better to send, the last of the flight goes again, once.
 
     What is lost at the end of it has no SACK behind it, and would wait for the timer.
     """

@@ -1,4 +1,4 @@
-"""RACK (RFC 8985 section 6): how long what was overtaken is given before it counts as lost. A leaf.
+"""RACK (RFC 8985 section 6, 8985/6): how long what was overtaken is given before it counts as lost. A leaf.
 
 The times of sending and the marking stand in `scoreboard`; this is the reordering window alone, and what
 it learns: it opens when a path is seen to reorder, and further while D-SACKs tell that what was given

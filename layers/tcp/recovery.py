@@ -37,7 +37,8 @@ def on_ack(c: Tcb, seg: Segment, acked: int, before: int, prior_pipe: int, now: 
     board = c.board
     cc = c.cc
     lost = board.lost_total
-    if c.ca_state == OPEN and c.episode is None and not seg.sack and not board.sacked.lefts and c.sack_ok:
+    quiet = not (seg.sack or board.sacked.lefts or board.reordered)
+    if quiet and c.ca_state == OPEN and c.episode is None and c.sack_ok:
         if board.lost_octets or c.rack.probe_end is not None:  # a reopened window, or a probe
             _probed(c, acked, seg, now)
     else:
@@ -97,14 +98,14 @@ def _probed(c: Tcb, acked: int, seg: Segment, now: Nanoseconds) -> None:
 
 
 def detect_losses(c: Tcb, now: Nanoseconds) -> None:
-    """RACK_detect_loss_and_arm_timer (RFC 8985 section 6.2)."""
+    """RACK_detect_loss_and_arm_timer (8985/6, section 6.2)."""
     board = c.board
     rack = c.rack
     if board.reordered:
         rack.reordering_seen = True
         c.note().reord_seen += 1
     sacked = board.sacked
-    # RFC 6675 section 4, IsLost: three ranges, or more than two segments' worth
+    # 6675/4, IsLost: three ranges, or more than two segments' worth
     segments = DUP_THRESH if sacked.size > (DUP_THRESH - 1) * c.snd_mss else len(sacked)
     window = rack.window(c.ca_state >= RECOVERY, segments, c.rtt.min_rtt, c.rtt.srtt)
     due = board.lose_overtaken(board.xmit_rtt + window, now)
@@ -165,7 +166,7 @@ def _is_a_loss(c: Tcb) -> bool:
 
 
 def enter(c: Tcb, state: int, now: Nanoseconds) -> None:
-    """Reduce the window: RECOVERY for a loss (5681/3.2-c, RFC 6675 section 5), CWR for ECN.
+    """Reduce the window: RECOVERY for a loss (5681/3.2-c, 6675/5), CWR for ECN.
 
     A loss in the window that ECN has reduced already reduces it no further (RFC 3168 section 6.1.2).
     """

@@ -118,7 +118,7 @@ class Scoreboard:
 
     @property
     def pipe(self) -> int:
-        """Octets in the network, as far as is known (RFC 6675 section 4, SetPipe)."""
+        """Octets in the network, as far as is known (6675/4, SetPipe)."""
         return self.nxt - self.una - self.sacked.size - self.lost_octets - self.dup_octets
 
     @property
@@ -219,7 +219,7 @@ class Scoreboard:
             self.delivered = max(self.delivered - known, before)
 
     def sack(self, blocks: tuple[tuple[int, int], ...], now: Nanoseconds) -> int:
-        """Take SACK blocks (RFC 2018, after the `ack` of the same segment); the octets that are news.
+        """6675/4, Update: take SACK blocks (RFC 2018, after the `ack` of the same segment); the octets that are news.
 
         Blocks that cannot be (reversed, outside the flight, of what the ACK itself says is missing) are ignored;
         a first block that tells of a duplicate (RFC 2883 section 4) is left in `dsack`, unwrapped.
@@ -376,7 +376,7 @@ class Scoreboard:
             self.lose(piece)
 
     def lose_overtaken(self, wait: int, now: Nanoseconds) -> Nanoseconds | None:
-        """RFC 8985 section 6.2 step 5: what was sent before something that has arrived is lost after a while.
+        """8985/6, section 6.2 step 5: what was sent before something that has arrived is lost after a while.
 
         The while is `wait` from its sending on. When the next piece will be, or None. (The RFC waits for the
         last of those that are overtaken; with the first each is sent again when its own time has come.)

@@ -104,7 +104,7 @@ def _resend_syn(c: Tcb) -> None:
 
 
 def _loss_probe(c: Tcb, now: int) -> None:
-    """RFC 8985 section 7.3: the ACK is overdue."""
+    """8985/7, section 7.3: the ACK is overdue."""
     rack = c.rack
     board = c.board
     if board.una == board.nxt or board.sacked.size or board.lost_octets:

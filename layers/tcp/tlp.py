@@ -1,4 +1,4 @@
-"""Tail loss probes (RFC 8985 section 7): an ACK is overdue, and one segment is sent to draw one out.
+"""Tail loss probes (RFC 8985 section 7, 8985/7): an ACK is overdue, and one segment is sent to draw one out.
 
 What is lost at the end of a burst has nothing behind it whose SACK could tell. After two round trips
 without an ACK the probe goes, long before the retransmission timer, and its SACK lets `recovery` find the

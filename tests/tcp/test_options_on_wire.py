@@ -6,6 +6,7 @@ import pytest
 
 from scapystack.base.checksum import finish, partial_sum, sum_parts
 from scapystack.base.frames import CSUM_VALID
+from scapystack.base.segment import flags_text
 from scapystack.layers.tcp.state import ESTABLISHED, SYN_RECEIVED
 from scapystack.layers.tcp.tcb import Options
 from tests.harness.tcp import OURS, PEER, Peer, TcpWire
@@ -162,17 +163,20 @@ def test_syn_offers_what_the_interface_takes_whatever_the_path_carries() -> None
     assert c.snd_mss == 560
 
 
-def test_segments_behind_the_syn_carry_no_mss() -> None:
-    """MUST-65."""
-    wire = TcpWire()
+@pytest.mark.parametrize("stamps", [False, True])
+def test_segments_behind_the_syn_carry_no_mss(stamps: bool) -> None:
+    """MUST-65: nor window scale, nor SACK-permitted; octet by octet, for a parser would pass them over."""
+    wire = TcpWire(timestamps=stamps, peer=Peer(timestamps=stamps))
     c = wire.connect()
     wire.clear()
     wire.send_syn_ack(c)
-    wire.expect("A mss=None ws=None sackok=False")
+    wire.send(c, "A", seq=5, payload=b"gap")
     c.write(b"x")
     c.close()
     wire.flush()
-    wire.expect("FPA mss=None ws=None sackok=False")
+    heads = [how["head"] for how in wire.ip.kept]
+    assert [flags_text(head[13]) for head in heads] == ["A", "A", "FPA"]
+    assert {kind for head in heads for kind in kinds(head[20:])} - {1, 5, 8} == set()
 
 
 @pytest.mark.parametrize(

@@ -224,6 +224,17 @@ def test_timeout_in_recovery_does_not_raise_ssthresh() -> None:
     assert c.cc.ssthresh <= threshold
 
 
+def test_timeout_while_a_timeout_is_being_mended_lowers_ssthresh_no_further() -> None:
+    """5681/3.1-c: what was in flight then has been paid for."""
+    wire, c = sending(10)
+    wire.after(ms=c.rtt.rto / 1e6)
+    assert c.cc.ssthresh == 5 * MSS
+    wire.after(ms=10)
+    wire.send(c, "A", ack=at(1))
+    wire.after(ms=c.rtt.rto / 1e6)
+    assert (c.core.counters["tcp.timeouts"], c.cc.ssthresh) == (2, 5 * MSS)
+
+
 def test_timeout_lowers_ssthresh_once_for_one_segment() -> None:
     """5681/3.1-c."""
     wire, c = sending(10)

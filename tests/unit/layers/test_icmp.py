@@ -22,6 +22,13 @@ def test_icmp_echo_answered_with_the_same_data(wire, data):
     wire.expect(wire.tx(ICMP(type=0, id=1, seq=2) / data, tos=0x28))
 
 
+def test_icmp_echo_answered_from_the_address_that_was_asked(wire):
+    """1122/3.2.2.6."""
+    wire.net.add_address(wire.eth[0], "10.0.0.99/24")
+    wire.send(wire.rx(ICMP(id=1, seq=2), dst="10.0.0.99"))
+    wire.expect(wire.tx(ICMP(type=0, id=1, seq=2), src="10.0.0.99"))
+
+
 def test_icmp_echo_of_zeros_has_the_right_checksum(wire):
     """All zero but the type: the reply's sum is zero, its checksum is not."""
     wire.send(wire.rx(ICMP(id=0, seq=0) / bytes(8)))

@@ -29,6 +29,15 @@ def test_ipv4_send_is_what_scapy_would_build(wire):
     wire.expect(wire.tx(UDP(sport=5000, dport=9) / b"hello", ttl=7, tos=0x28))
 
 
+def test_ipv4_ttl_that_nobody_set_is_the_stacks_and_never_zero(wire):
+    """1122/3.2.1.6-7."""
+    udp_to(wire, ttl=0)
+    wire.expect(wire.tx(UDP(sport=5000, dport=9) / b"hello", ttl=64))
+    wire.net.config.ip.ttl = 33
+    udp_to(wire)
+    wire.expect(wire.tx(UDP(sport=5000, dport=9) / b"hello", ttl=33))
+
+
 def test_ipv4_send_without_fragmenting_has_df_and_no_id(wire):
     """6864."""
     udp_to(wire, df=True)

@@ -71,7 +71,7 @@ def test_udp_first_line_typed_is_not_lost(strange):
     ],
 )
 def test_udp_wrong_header_dropped(wire, change, reason):
-    """hostile/checksums."""
+    """1122/4.1, hostile/checksums."""
     endpoint = wire.net.udp.bind(ANY4, 7)
     packet = datagram(wire)
     for name, value in change.items():
@@ -100,6 +100,7 @@ def test_udp_length_below_the_packets_cuts_the_data(wire):
 
 
 def test_udp_checksum_that_comes_out_as_zero_leaves_as_ones(wire):
+    """1122/4.1."""
     endpoint = wire.net.udp.bind(ANY4, 7)
     probe = UDP(bytes(wire.tx(UDP(sport=7, dport=5) / b"\0\0")[UDP]))
     endpoint.send(probe.chksum.to_bytes(2, "big"), PEER, 5)
