@@ -79,6 +79,8 @@ def _advanced(c: Tcb, seg: Segment, acked: int, now: Nanoseconds) -> None:
         c.note().heard(now)
     if acked >= c.snd_mss != c.mss_acked:
         pathmtu.full_sized_ack(c)
+    if c.mtu_probe is not None and c.mtu_probe.size:
+        pathmtu.probe_acked(c)
     if c.snd_up is not None and seq_ge(seg.ack, c.snd_up):
         c.snd_up = None
     # 6298/5.1-5.3: (5.2) and (5.3); the heap keeps its earlier entry and finds the later deadline itself

@@ -13,8 +13,8 @@ from scapystack.base.seq import seq_gt, seq_le
 from scapystack.layers.tcp import early, tlp
 from scapystack.layers.tcp.ack import time_syn
 from scapystack.layers.tcp.congestion.control import initial_window
-from scapystack.layers.tcp.output import advertised_mss, syn_window
-from scapystack.layers.tcp.pathmtu import MIN_MSS, set_mss
+from scapystack.layers.tcp.output import syn_window
+from scapystack.layers.tcp.pathmtu import MIN_MSS, advertised_mss, search_upwards, set_mss
 from scapystack.layers.tcp.scoreboard import Scoreboard
 from scapystack.layers.tcp.state import ESTABLISHED, FIN_WAIT_1, SYN_RECEIVED
 from scapystack.layers.tcp.tcb import NEVER, Tcb
@@ -159,6 +159,8 @@ def established(c: Tcb) -> None:
 
 def start_sending(c: Tcb) -> None:
     """Set the initial window: in ESTABLISHED, or earlier for an early connection (RFC 7413 section 4.2.2, 6)."""
+    if c.config.mtu_probing == 2:
+        search_upwards(c)
     segments = c.config.initial_cwnd_segments
     if c.syn_retransmitted:
         c.rtt.after_lost_syn()  # 6298/5.7

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from scapystack.base.datagram import IcmpError
 from scapystack.base.seq import seq_between
-from scapystack.layers.tcp import pathmtu
+from scapystack.layers.tcp import pathmtu, recovery
 from scapystack.layers.tcp.state import CLOSED, SYN_RECEIVED, SYN_SENT, TIME_WAIT
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def icmp_error(tcp: Tcp, error: IcmpError) -> None:
         counters["tcp.drop.icmp_sequence"] += 1
         return
     if error.type == UNREACHABLE and error.code == FRAGMENTATION_NEEDED:
-        pathmtu.too_big(c, error, seq)
+        if pathmtu.too_big(c, error, seq):
+            recovery.resend_all(c)
     elif error.hard and c.state in (SYN_SENT, SYN_RECEIVED):
         # SHLD-26, by RFC 5927 section 5.2 only before the connection is synchronised
         tcp.close(c, error.errno)

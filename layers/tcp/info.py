@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from scapystack.base.addr import endpoint_text
 from scapystack.layers.tcp.congestion.control import INFINITE_SSTHRESH
-from scapystack.layers.tcp.output import advertised_mss
+from scapystack.layers.tcp.pathmtu import advertised_mss
 from scapystack.layers.tcp.rack import DUP_THRESH
 from scapystack.layers.tcp.state import CA_STATE_NAMES, DISORDER, OPEN, STATE_NAMES
 from scapystack.layers.tcp.tally import HELD_BY_BUFFER, HELD_BY_PEER, NOTHING

@@ -15,7 +15,7 @@ from scapystack.base.types import MILLISECOND, SECOND, Buffer
 from scapystack.layers.tcp import handshake
 from scapystack.layers.tcp.ack import process_ack
 from scapystack.layers.tcp.memory import SHARE
-from scapystack.layers.tcp.output import advertised_mss
+from scapystack.layers.tcp.pathmtu import advertised_mss
 from scapystack.layers.tcp.reassembly import NOTHING, Reassembly
 from scapystack.layers.tcp.state import (
     CAN_RECEIVE,

@@ -19,7 +19,8 @@ from scapystack.layers.tcp import cookies, early, handshake
 from scapystack.layers.tcp.fastopen import PendingRequests
 from scapystack.layers.tcp.input import segment_arrives
 from scapystack.layers.tcp.options import encode_syn
-from scapystack.layers.tcp.output import mss_for, syn_window
+from scapystack.layers.tcp.output import syn_window
+from scapystack.layers.tcp.pathmtu import mss_for
 from scapystack.layers.tcp.state import SYN_RECEIVED
 from scapystack.layers.tcp.tcb import Options
 

@@ -9,12 +9,10 @@ marks in the `Tcb`. Segments of up to `Interface.gso_max` octets leave whole.
 
 from __future__ import annotations
 
-from scapystack.base.config import TcpConfig
-from scapystack.base.datagram import Route
 from scapystack.base.segment import ACK, FIN, PSH, SYN
 from scapystack.base.seq import seq_gt
 from scapystack.base.types import MILLISECOND
-from scapystack.layers.tcp import tlp
+from scapystack.layers.tcp import pathmtu, tlp
 from scapystack.layers.tcp.early import data_for_syn
 from scapystack.layers.tcp.episode import FRTO_ASKED, FRTO_OFF, FRTO_WAITS
 from scapystack.layers.tcp.options import encode_syn, encode_timestamps
@@ -22,7 +20,7 @@ from scapystack.layers.tcp.pacing import Pacer
 from scapystack.layers.tcp.scoreboard import Scoreboard
 from scapystack.layers.tcp.state import CWR, FLUSHES, LOSS, RECOVERY, SYN_RECEIVED, SYNCHRONIZED
 from scapystack.layers.tcp.tally import BUSY, HELD_BY_BUFFER, HELD_BY_PEER, set_sending
-from scapystack.layers.tcp.tcb import NEVER, Options, Tcb
+from scapystack.layers.tcp.tcb import NEVER, Tcb
 from scapystack.layers.tcp.transmit import emit, transmit
 
 MASK = 0xFFFFFFFF
@@ -87,6 +85,13 @@ def send_new(c: Tcb, force: bool = False) -> None:
     cwnd = window(c)
     first = c.board.nxt
     room = cwnd - c.board.pipe
+    if c.mtu_probe is not None and avail > 0 and (n := pathmtu.probe_due(c, avail, room)):
+        if n > 0:
+            c.snd_mss = n  # one segment, larger than all others
+            _emit_new(c, ACK, sent, n)
+            pathmtu.probe_sent(c, n)
+            send_new(c)
+        return
     usable = min(c.snd_wnd - sent, room)  # MUST-34, SHLD-15: negative where the peer has shrunk its window
     if c.pacer is not None and not force:
         usable = min(usable, c.pacer.left)
@@ -370,8 +375,8 @@ def send_syn(c: Tcb) -> None:
     sack = c.sack_ok if answer else config.sack
     cookie = c.fastopen.option if c.fastopen is not None else None
     # MUST-14, SHLD-5, MAY-3: MSS in each
-    options = encode_syn(advertised_mss(c), wscale, sack, timestamps, cookie)
-    window = min(c.rcv_wnd, 0xFFFF) if answer else syn_window(c.options.rcvbuf, advertised_mss(c), False)
+    options = encode_syn(pathmtu.advertised_mss(c), wscale, sack, timestamps, cookie)
+    window = min(c.rcv_wnd, 0xFFFF) if answer else syn_window(c.options.rcvbuf, pathmtu.advertised_mss(c), False)
     c.ack_now = False
     now = c.core.now
     first = c.snd_nxt == c.iss
@@ -395,18 +400,3 @@ def syn_window(rcvbuf: int, mss: int, stamped: bool) -> int:
     `stamped`: it is known already that they will have timestamps.
     """
     return rcvbuf if rcvbuf <= 0xFFFF else 0xFFFF - 0xFFFF % (mss - (12 if stamped else 0))
-
-
-def advertised_mss(c: Tcb) -> int:
-    """The MSS option's value on `c`."""
-    return mss_for(c.route, c.config, c.options)
-
-
-def mss_for(route: Route, config: TcpConfig, options: Options) -> int:
-    """The MSS option's value: what the interface takes in one packet (MUST-67, SHLD-6)."""
-    header = 40 if len(route.dst) == 4 else 60
-    mss = min(route.iface.mtu, 65_535) - header
-    for limit in (config.mss, options.mss):
-        if limit:
-            mss = min(mss, limit)
-    return mss

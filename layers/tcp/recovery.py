@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from scapystack.base.segment import FIN, SYN, Segment
 from scapystack.base.types import Nanoseconds
-from scapystack.layers.tcp import tlp
+from scapystack.layers.tcp import pathmtu, tlp
 from scapystack.layers.tcp.episode import FRTO_ASKED, FRTO_OFF, FRTO_RESENT, Episode
 from scapystack.layers.tcp.rack import DUP_THRESH
 from scapystack.layers.tcp.rate import sample
@@ -171,6 +171,8 @@ def enter(c: Tcb, state: int, now: Nanoseconds) -> None:
     A loss in the window that ECN has reduced already reduces it no further (RFC 3168 section 6.1.2).
     """
     board = c.board
+    if c.mtu_probe is not None and c.mtu_probe.size and board.lost_octets and pathmtu.probe_lost(c):
+        return
     flight = board.nxt - board.una
     if c.ca_state == CWR and c.episode is not None:
         c.episode.recover = board.nxt
@@ -247,6 +249,8 @@ def on_timeout(c: Tcb, now: Nanoseconds) -> None:
 def resend_all(c: Tcb) -> None:
     """Everything under way has to go again, and it is nobody's fault: the window reopened, or the path MTU fell."""
     board = c.board
+    if c.mtu_probe is not None:
+        c.mtu_probe.size = 0  # its text goes in small segments now, and their ACK says nothing
     if board.reneged:
         board.forget_sacks()
     board.lose_all()

@@ -21,6 +21,7 @@ from scapystack.layers.tcp.congestion import CongestionControl, make
 from scapystack.layers.tcp.episode import Episode
 from scapystack.layers.tcp.fastopen import FastOpen
 from scapystack.layers.tcp.memory import SHARE
+from scapystack.layers.tcp.mtuprobe import MtuProbe
 from scapystack.layers.tcp.pacing import Pacer
 from scapystack.layers.tcp.rack import Rack
 from scapystack.layers.tcp.reassembly import NOTHING, Reassembly
@@ -86,15 +87,14 @@ class Tcb(Endpoint):
         "config", "core", "cwnd_limited", "data_segs_in", "data_segs_out", "delack_at", "dirty",
         "dsack", "dupacks", "episode", "error", "fastopen", "fin_at_seq", "fin_queued", "fin_received", "fin_sent",
         "heap_at", "heard_at", "held", "irs", "iss", "keepalive_at", "keepalive_sent", "last_ack_sent", "last_acked",
-        "last_data_at", "last_text_at", "listener", "local_addr", "local_port", "max_snd_wnd", "mss_acked",
-        "mss_since", "oob", "oob_seq", "ooo", "options", "pace_at", "pacer", "passive", "peer_mss", "persist_at",
+        "last_data_at", "last_text_at", "listener", "local_addr", "local_port", "max_snd_wnd", "mss_acked", "mss_since",
+        "mtu_probe", "oob", "oob_seq", "ooo", "options", "pace_at", "pacer", "passive", "peer_mss", "persist_at",
         "persist_shift", "pmtu_claim", "probe_at", "pseudo", "quick", "rack", "rcv_adv", "rcv_mss", "rcv_nxt",
-        "rcv_shut", "rcv_up", "rcv_wscale", "recvq", "remote_addr", "remote_port", "reorder_at", "retransmits",
-        "route", "rtt", "rtx_at", "sack_ok", "segs_in", "segs_out", "sendbuf", "sending", "sending_since", "snd_mss",
-        "snd_nxt", "snd_una", "snd_up", "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale", "soft_error", "state", "syn_at",
-        "syn_data", "syn_pending", "syn_retransmitted", "tally", "tcp", "total_retrans", "ts_offset", "ts_ok",
-        "ts_recent", "ts_recent_at", "unanswered_since", "usual_snd_wnd", "wait_at", "want_write", "write_shut",
-        "ws_ok",
+        "rcv_shut", "rcv_up", "rcv_wscale", "recvq", "remote_addr", "remote_port", "reorder_at", "retransmits", "route",
+        "rtt", "rtx_at", "sack_ok", "segs_in", "segs_out", "sendbuf", "sending", "sending_since", "snd_mss", "snd_nxt",
+        "snd_una", "snd_up", "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale", "soft_error", "state", "syn_at", "syn_data",
+        "syn_pending", "syn_retransmitted", "tally", "tcp", "total_retrans", "ts_offset", "ts_ok", "ts_recent",
+        "ts_recent_at", "unanswered_since", "usual_snd_wnd", "wait_at", "want_write", "write_shut", "ws_ok",
     )  # fmt: skip
 
     def __init__(
@@ -133,6 +133,7 @@ class Tcb(Endpoint):
         self.peer_mss = 536
         self.mss_acked = 0  # the largest snd_mss with which a full segment was acknowledged (RFC 5927, maxsizeacked)
         self.mss_since = self.iss  # from here on segments may have been as large as snd_mss
+        self.mtu_probe: MtuProbe | None = None  # the search for the path MTU (RFC 4821), where there is need of one
         self.pmtu_claim: tuple[int, int] | None = None  # an ICMP error that was doubted: the segment, the MTU
         self.sendbuf = SendBuffer(tcp.memory)
         self.want_write = False

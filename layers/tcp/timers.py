@@ -63,7 +63,8 @@ def _retransmission(c: Tcb, now: Nanoseconds) -> None:
     if _gave_up(c, c.board.delivered_at, now):
         c.tcp.close(c, errno.ETIMEDOUT)
         return
-    pathmtu.on_timeout(c)
+    if pathmtu.on_timeout(c):
+        recovery.resend_all(c)
     recovery.on_timeout(c, now)
     c.core.counters["tcp.timeouts"] += 1
     if c.retransmits == c.config.r1_retries:

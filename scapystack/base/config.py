@@ -95,6 +95,11 @@ class TcpConfig:
     r1_retries: int = 3  # timeouts of a segment until IP is asked for another way (SHLD-10: at least 3)
     r2_ms: int = 924_600  # until a connection is given up (SHLD-11: at least 100 s); tcp_retries2=15
     pmtu_timeouts: int = 1  # RFC 5927 section 7.2, MAXSEGRTO: before ICMP is believed against sizes that did arrive
+    mtu_probing: int = 1  # RFC 4821: 0 off, 1 where large segments vanish without an error, 2 always, from the base up
+    mtu_base_mss: int = 1_024  # what a search begins with (RFC 4821 section 7.2)
+    mtu_floor_mss: int = 512  # what it falls back to at last
+    mtu_black_hole_timeouts: int = 2  # of a segment larger than any that arrived; of others r1_retries
+    mtu_probe_interval_ms: int = 600_000  # a search is repeated (RFC 4821 section 7.3: not before 5 minutes)
     msl_ms: int = 30_000  # the longest life of a segment; TIME-WAIT takes twice this (RFC 9293 section 3.4.2)
     time_wait_reuse_ms: int = 1_000  # in TIME-WAIT so long, connect() may have the ports, by timestamps; 0: never
     fin_wait_2_ms: int = 60_000  # for the peer's FIN, once no application holds the connection any more
@@ -222,6 +227,11 @@ _RANGES: dict[str, tuple[int, int]] = {
     "ip.ttl": (1, 255),  # RFC 1122 section 3.2.1.7: never 0; one octet
     "ip.pmtu_expire_ms": (300_000, 1 << 52),  # RFC 1191 section 3; the most is as good as never
     "tcp.fastopen": (0, 3),
+    "tcp.mtu_probing": (0, 2),
+    "tcp.mtu_base_mss": (48, 65_495),
+    "tcp.mtu_floor_mss": (48, 65_495),  # RFC 791: a packet of 68 octets has this, and 8 are the least of options
+    "tcp.mtu_black_hole_timeouts": _POSITIVE,
+    "tcp.mtu_probe_interval_ms": (300_000, MOST),
     "udp.ephemeral_low": _PORTS,
     "udp.ephemeral_high": _PORTS,
     "tcp.rcvbuf": _BUFFER,  # RFC 7323 section 2.3: no window is larger

@@ -122,6 +122,7 @@ class TcpWire:
         self.config = StackConfig()
         self.config.tcp.timestamps = False
         self.config.tcp.quick_acks = 0
+        self.config.tcp.mtu_probing = 0
         self.config.tcp.loss_probes = False
         self.config.tcp.congestion = "reno"
         for name, value in config.items():
