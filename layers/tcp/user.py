@@ -315,6 +315,8 @@ class Connection(Tcb):
 
     def _switch_congestion(self) -> None:
         fresh = make(self.options.congestion)
+        if fresh.wants_rtt and self.rtt.min_rtt:
+            fresh.on_rtt(self.rtt.min_rtt, self.core.now)
         fresh.start(self.snd_mss, self.cc.initial_window)
         fresh.cwnd = self.cc.cwnd
         fresh.ssthresh = self.cc.ssthresh

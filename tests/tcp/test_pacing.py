@@ -149,6 +149,15 @@ def test_change_to_an_algorithm_without_a_rate_ends_pacing():
     assert c.pacer is None
 
 
+def test_change_to_an_algorithm_with_a_rate_paces_by_the_round_trip_known():
+    wire, c = established("reno")
+    c.options.congestion = "bbr"
+    c.options_changed()
+    assert c.cc.pacing_rate == RATE
+    write(wire, c, 100_000)
+    assert len(wire.take()) == 4
+
+
 @pytest.mark.parametrize("congestion", ["reno", "cubic"])
 def test_algorithm_without_a_rate_sends_its_window_at_once(congestion):
     wire, c = established(congestion)

@@ -277,13 +277,13 @@ class Bbr(CongestionControl):
         """Take losses off the window; True while packet conservation alone rules it."""
         if sample.lost:
             self.cwnd = max(self.cwnd - sample.lost, self.mss)
-        if self._entering:
+        if self._recovering and not sample.is_recovery:  # over; or ECN's, which says nothing here
+            self._end_recovery()
+        elif self._entering:
             self._entering = False
             self._conserving = True
             self._round_end = sample.total_delivered
             self.cwnd = sample.in_flight + sample.acked
-        elif self._recovering and not sample.is_recovery:
-            self._end_recovery()
         if self._conserving:
             self.cwnd = max(self.cwnd, sample.in_flight + sample.acked)
         return self._conserving

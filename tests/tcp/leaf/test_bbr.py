@@ -319,6 +319,14 @@ def test_sample_outside_of_recovery_ends_it_too(cruising):
     assert cc.cwnd >= before
 
 
+def test_congestion_that_ecn_tells_of_changes_nothing(cruising):
+    cc = cruising.cc
+    before = (cc.cwnd, cc.pacing_rate)
+    cc.on_loss(20 * MSS, cruising.now)
+    cruising(acked=MSS, in_flight=10 * MSS, same_round=True, after_ms=1)
+    assert (cc.cwnd, cc.pacing_rate) == before
+
+
 def test_timeout_leaves_one_segment_and_keeps_the_model(cruising):
     cc = cruising.cc
     before, rate = cc.cwnd, cc.bandwidth
