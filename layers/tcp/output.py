@@ -284,14 +284,14 @@ def _rescue(c: Tcb) -> None:
         return
     last = board.pieces[-1]
     n = min(last.end - last.start, c.snd_mss)
-    if window(c) - board.pipe >= n and not last.retransmitted:
+    if window(c) - board.pipe >= n and not last.retransmitted and last.end - board.una <= c.snd_wnd:
         episode.rescued = True
         c.core.counters["tcp.rescues"] += 1
         _emit_again(c, last.end - n, n, 0)
 
 
 def send_probe(c: Tcb) -> bool:
-    """A loss probe (RFC 8985 section 7.3): a new segment, else the last again. Whether it was the last."""
+    """A loss probe (8985/7: section 7.3): a new segment, else the last again. Whether it was the last."""
     if _emit_segment(c):
         return False
     board = c.board

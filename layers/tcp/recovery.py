@@ -89,7 +89,7 @@ def _look_closely(c: Tcb, seg: Segment, acked: int, now: Nanoseconds) -> None:
 
 def _probed(c: Tcb, acked: int, seg: Segment, now: Nanoseconds) -> None:
     if c.rack.probe_end is not None and tlp.on_ack(c, acked, bool(seg.sack)) and c.ca_state == OPEN:
-        # RFC 8985 section 7.4.2: there was a loss, though it is mended
+        # 8985/7: section 7.4.2, there was a loss, though it is mended
         c.cc.on_loss(c.board.nxt - c.board.una + c.snd_mss, now)
         c.cc.on_recovery_exit(now)
 

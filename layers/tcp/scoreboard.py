@@ -147,7 +147,7 @@ class Scoreboard:
         self._starts.append(start)
 
     def next_lost(self, limit: int) -> tuple[int, int]:
-        """What to send again first: a start and a length of up to `limit`; the length is 0 for nothing.
+        """What to send again first (6675/4, NextSeg (1)): a start and a length of up to `limit`, 0 for nothing.
 
         Pieces that lie together go together: what left in many small segments comes back in few.
         """
@@ -222,11 +222,11 @@ class Scoreboard:
         """6675/4, Update: take SACK blocks (RFC 2018, after the `ack` of the same segment); the octets that are news.
 
         Blocks that cannot be (reversed, outside the flight, of what the ACK itself says is missing) are ignored;
-        a first block that tells of a duplicate (RFC 2883 section 4) is left in `dsack`, unwrapped.
+        a first block that tells of a duplicate (2883/4) is left in `dsack`, unwrapped.
         """
         una = self.una
         sacked = self.sacked
-        new = 0
+        good = []
         for index, (left_seq, right_seq) in enumerate(blocks):
             left = self.unwrap(left_seq)
             right = self.unwrap(right_seq)
@@ -235,13 +235,17 @@ class Scoreboard:
             if index == 0 and self._is_dsack(left, right, blocks):
                 self.dsack = (left, right)
                 continue
-            if left <= una or (
-                len(sacked) >= max((self.nxt - una) // _LEAST_APART, _LEAST_RANGES) and not sacked.touches(left, right)
-            ):
-                continue
-            for a, b in sacked.add(left, right):
-                self._take(a, b, now)
-                new += b - a
+            if left > una:
+                good.append((left, right))
+        if len(good) > 1:
+            good.sort()  # the newest stand first, and what came before them is none that came late
+        most = max((self.nxt - una) // _LEAST_APART, _LEAST_RANGES)
+        new = 0
+        for left, right in good:
+            if len(sacked) < most or sacked.touches(left, right):
+                for a, b in sacked.add(left, right):
+                    self._take(a, b, now)
+                    new += b - a
         return new
 
     def _is_dsack(self, left: int, right: int, blocks: tuple[tuple[int, int], ...]) -> bool:
@@ -261,7 +265,7 @@ class Scoreboard:
         del self._starts[i:j]
 
     def _deliver(self, piece: Piece, now: Nanoseconds, cumulative: bool) -> None:
-        """RFC 8985 section 6.2 steps 2 and 3, for one piece; the caller takes it off the board."""
+        """8985/6: section 6.2 steps 2 and 3, for one piece; the caller takes it off the board."""
         end = piece.end
         sent_at = piece.sent_at
         self.delivered += end - piece.start
@@ -336,7 +340,7 @@ class Scoreboard:
         self.dup_octets = 0
 
     def lose_older(self, before: Nanoseconds) -> None:
-        """RFC 8985 section 6.3: the first piece counts as lost, and all that were sent up to `before`."""
+        """8985/6: section 6.3: the first piece counts as lost, and all that were sent up to `before`."""
         for i, piece in enumerate(self.pieces):
             if i == 0 or piece.sent_at <= before:
                 self.lose(piece)

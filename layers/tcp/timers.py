@@ -110,7 +110,7 @@ def _loss_probe(c: Tcb, now: int) -> None:
     board = c.board
     if board.una == board.nxt or board.sacked.size or board.lost_octets:
         return
-    if rack.probe_end is None and rack.sampled:
+    if rack.probe_end is None and rack.sampled and board.nxt - board.una <= c.snd_wnd:  # SHLD-16
         rack.probe_resent = send_probe(c)
         rack.probe_end = board.nxt
         rack.sampled = False

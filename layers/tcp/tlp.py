@@ -17,7 +17,7 @@ _MAX_ACK_DELAY = 200 * MILLISECOND
 
 
 def arm(c: Tcb, now: int) -> None:
-    """7.2: start the timer again, where a probe could be of use; no later than the RTO, in whose place it goes.
+    """8985/7: section 7.2, start the timer again where a probe could be of use; no later than the RTO, whose place it takes.
 
     Not before a handshake by Fast Open is over: the RTO's place is the SYN-ACK's then.
     """
@@ -36,7 +36,7 @@ def arm(c: Tcb, now: int) -> None:
 
 
 def on_ack(c: Tcb, acked: int, sacks: bool) -> bool:
-    """7.4.2 (TLP_process_ack): whether the probe has repaired a loss that nothing else has shown."""
+    """8985/7: section 7.4.2, TLP_process_ack: whether the probe has repaired a loss that nothing else has shown."""
     rack = c.rack
     board = c.board
     end = rack.probe_end

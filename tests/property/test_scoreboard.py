@@ -203,7 +203,7 @@ class Boards(RuleBasedStateMachine):
         assume(len(wire) < 2 or not wire[1][0] <= wire[0][0] < wire[0][1] <= wire[1][1])
         delivered = model.delivered
         news = board.sack(tuple((self.same_number(a), self.same_number(b)) for a, b in wire), now)
-        for left, right in wire:
+        for left, right in sorted(wire):
             model.sack(left, right, now)
         assert news == model.delivered - delivered
         assert board.dsack is None

@@ -143,3 +143,13 @@ def test_retransmission_acknowledged_within_less_than_the_least_round_trip_tells
     assert board.xmit_at == 0
     board.lose_overtaken(0, 52 * MS)
     assert not board.pieces[0].retransmitted
+
+
+def test_blocks_of_one_ack_are_no_sign_of_reordering_in_whatever_order_they_stand():
+    """8985/6: step 3 goes by the numbers; a receiver names the newest block first (2018/3)."""
+    board = board_of(10, 10, 10, 10, 10)
+    board.sack(((30, 40), (10, 20)), 10 * MS)
+    assert not board.reordered
+    board.begin_ack(None, 0)
+    board.sack(((20, 30),), 11 * MS)
+    assert board.reordered
