@@ -17,7 +17,7 @@ _MAX_ACK_DELAY = 200 * MILLISECOND
 
 
 def arm(c: Tcb, now: int) -> None:
-    """8985/7: section 7.2, start the timer again where a probe could be of use; no later than the RTO, whose place it takes.
+    """8985/7: section 7.2, start the timer where a probe could be of use; no later than the RTO, whose place it takes.
 
     Not before a handshake by Fast Open is over: the RTO's place is the SYN-ACK's then.
     """
