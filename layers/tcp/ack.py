@@ -6,10 +6,10 @@ scoreboard take what is new, and tells `recovery`. Read `recovery` for duplicate
 
 from __future__ import annotations
 
-from scapystack.base.segment import Segment
+from scapystack.base.segment import ECE, Segment
 from scapystack.base.seq import HALF, seq_ge, seq_gt, seq_lt
 from scapystack.base.types import MILLISECOND, SECOND, Nanoseconds
-from scapystack.layers.tcp import pathmtu, recovery, tlp
+from scapystack.layers.tcp import ecn, pathmtu, recovery, tlp
 from scapystack.layers.tcp.rate import keep as keep_rate
 from scapystack.layers.tcp.tally import BUSY, IDLE, set_sending
 from scapystack.layers.tcp.tcb import NEVER, Tcb
@@ -26,6 +26,8 @@ def process_ack(c: Tcb, seg: Segment) -> bool:
     acked = (seg.ack - c.snd_una) & MASK
     if acked > (c.snd_nxt - c.snd_una) & MASK:
         return _outside(c, seg)
+    if c.ecn is not None and seg.flags & ECE:
+        ecn.take_echo(c, c.ecn, acked, c.core.now)
     if acked or (seg.sack and c.sack_ok) or c.rack.probe_end is not None or recovery.is_duplicate(c, seg):
         _take(c, seg, acked)
     update_window(c, seg)

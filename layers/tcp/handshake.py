@@ -10,7 +10,7 @@ import errno
 
 from scapystack.base.segment import ACK, RST, SYN, Segment
 from scapystack.base.seq import seq_gt, seq_le
-from scapystack.layers.tcp import early, tlp
+from scapystack.layers.tcp import early, ecn, tlp
 from scapystack.layers.tcp.ack import time_syn
 from scapystack.layers.tcp.congestion.control import initial_window
 from scapystack.layers.tcp.output import syn_window
@@ -81,6 +81,7 @@ def take_syn(c: Tcb, seg: Segment) -> None:
         c.ts_recent = seg.tsval or 0
         c.ts_recent_at = c.core.now
     c.sack_ok = seg.sack_permitted and config.sack
+    ecn.take_syn(c, seg)
     shown = syn_window(c.options.rcvbuf, advertised_mss(c), c.passive and c.ts_ok)  # by our SYN
     c.rcv_adv = (c.rcv_nxt + shown) & MASK
     c.snd_wnd = seg.wnd  # never scaled in a SYN

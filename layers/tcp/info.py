@@ -222,6 +222,8 @@ def snapshot(c: Tcb) -> TcpInfo:
 
 def _options(c: Tcb) -> int:
     bits = (TS if c.ts_ok else 0) | (SACK if c.sack_ok else 0) | (WSCALE if c.ws_ok else 0)
+    if c.ecn is not None:
+        bits |= ECN | (ECN_SEEN if c.ecn.seen else 0)
     if c.syn_data:
         bits |= SYN_DATA | (TFO_CHILD if c.passive else 0)
     return bits

@@ -12,7 +12,7 @@ import errno
 from scapystack.base.segment import ACK, FIN, RST, SYN, URG, Segment
 from scapystack.base.seq import HALF, seq_gt, seq_lt
 from scapystack.base.types import MILLISECOND, SECOND, Buffer
-from scapystack.layers.tcp import handshake
+from scapystack.layers.tcp import ecn, handshake
 from scapystack.layers.tcp.ack import process_ack
 from scapystack.layers.tcp.memory import SHARE
 from scapystack.layers.tcp.pathmtu import advertised_mss
@@ -203,10 +203,12 @@ def _syn(c: Tcb, seg: Segment) -> bool:
             # the peer did not get our SYN and ACK; the next one echoes this SYN, not one that was timed out
             if c.ts_ok and seg.tsval is not None and not (seg.tsval - c.ts_recent) & HALF:
                 c.ts_recent = seg.tsval
+            ecn.take_syn(c, seg)
             c.syn_pending = True
             c.mark_dirty()
             return False
         # simultaneous open (MUST-10): the peer's SYN again, now with the ACK of ours
+        ecn.take_syn(c, seg)
         seg.flags &= ~SYN
         seg.seq = (seg.seq + 1) & MASK
         seg.wnd >>= c.snd_wscale  # 7323/2.2: never scaled in a SYN, and as an ACK's it will be
@@ -280,6 +282,8 @@ def _text(c: Tcb, seg: Segment) -> None:
         _answer(c)  # RFC 9293: "this should not occur ... ignore the segment text"
         return
     payload = seg.payload
+    if c.ecn is not None and len(payload):
+        ecn.take_text(c, c.ecn, seg)
     if not c.held and len(payload):
         # SHLD-3: nobody is there to read it; RFC 9293 section 3.10.7.4, seventh
         c.core.counters["tcp.abort_on_data"] += 1

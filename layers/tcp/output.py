@@ -9,10 +9,11 @@ marks in the `Tcb`. Segments of up to `Interface.gso_max` octets leave whole.
 
 from __future__ import annotations
 
-from scapystack.base.segment import ACK, FIN, PSH, SYN
+from scapystack.base.segment import ACK, ECE, FIN, PSH, SYN
+from scapystack.base.segment import CWR as CWR_FLAG
 from scapystack.base.seq import seq_gt
 from scapystack.base.types import MILLISECOND
-from scapystack.layers.tcp import pathmtu, tlp
+from scapystack.layers.tcp import ecn, pathmtu, tlp
 from scapystack.layers.tcp.early import data_for_syn
 from scapystack.layers.tcp.episode import FRTO_ASKED, FRTO_OFF, FRTO_WAITS
 from scapystack.layers.tcp.options import encode_syn, encode_timestamps
@@ -35,7 +36,9 @@ def output(c: Tcb) -> None:
         send_syn(c)
         if not c.early:
             return
-    if c.state in FLUSHES or c.early:
+    if c.ecn is not None and c.ecn.quiet_until > c.core.now:
+        pass  # RFC 3168 section 6.1.2
+    elif c.state in FLUSHES or c.early:
         if c.pacer is None:
             _send_data(c)
         else:
@@ -178,7 +181,13 @@ def _emit_new(c: Tcb, flags: int, offset: int, n: int) -> None:
     c.board.sent(length, now)
     if c.ca_state and c.episode is not None:
         c.episode.prr_out += n
-    emit(c, seq, flags, c.sendbuf.slice(offset, n) if n else (), n)
+    ect = 0
+    if n and c.ecn is not None and c.ecn.sends:
+        ect = ecn.ECT_0
+        if c.ecn.cwr:
+            c.ecn.cwr = False
+            flags |= CWR_FLAG  # RFC 3168 section 6.1.2
+    emit(c, seq, flags, c.sendbuf.slice(offset, n) if n else (), n, ect)
     c.last_data_at = now
     c.persist_at = NEVER
     if c.rtx_at == NEVER:  # 6298/5.1-5.3
@@ -388,7 +397,11 @@ def send_syn(c: Tcb) -> None:
             c.snd_una = c.snd_nxt  # what the application sends before the handshake ends is counted by itself
             c.board = Scoreboard(c.snd_una)
     c.syn_at = now if first else -now  # MUST-18, Karn: a SYN that was sent twice is not timed
-    transmit(c, c.iss, SYN | ACK if answer else SYN, window, options, c.sendbuf.slice(0, n) if n else (), n)
+    if answer:
+        syn = SYN | ACK | (ECE if c.ecn is not None else 0)
+    else:
+        syn = SYN | ecn.offer(c)
+    transmit(c, c.iss, syn, window, options, c.sendbuf.slice(0, n) if n else (), n)
     if c.rtx_at == NEVER:
         c.rtx_at = now + c.patience(c.rtt.rto, c.heard_at)
         c.arm(c.rtx_at)

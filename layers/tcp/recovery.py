@@ -92,6 +92,8 @@ def _probed(c: Tcb, acked: int, seg: Segment, now: Nanoseconds) -> None:
         # 8985/7: section 7.4.2, there was a loss, though it is mended
         c.cc.on_loss(c.board.nxt - c.board.una + c.snd_mss, now)
         c.cc.on_recovery_exit(now)
+        if c.ecn is not None:
+            c.ecn.reduced(c.board.nxt)
 
 
 # -- detection -----------------------------------------------------------------------------------------------
@@ -186,6 +188,8 @@ def enter(c: Tcb, state: int, now: Nanoseconds) -> None:
     c.rack.probe_end = None
     c.probe_at = NEVER
     c.episode.cwnd = board.pipe  # until the next ACK; what is lost at SND.UNA goes again whatever the pipe holds
+    if c.ecn is not None:
+        c.ecn.reduced(board.nxt)
     if state == RECOVERY:
         c.core.counters["tcp.fast_retransmits"] += 1
 
@@ -219,6 +223,8 @@ def on_timeout(c: Tcb, now: Nanoseconds) -> None:
     if c.ca_state == RECOVERY:
         flight = min(flight, cc.ssthresh)
     c.note().timeout(now)
+    if c.ecn is not None:
+        c.ecn.reduced(board.nxt)
     cc.on_rto(flight, now, first)
     c.rtt.back_off()
     if first or old is None:
@@ -304,6 +310,8 @@ def _undo(c: Tcb, episode: Episode, now: Nanoseconds) -> None:
     episode.frto = FRTO_OFF
     episode.recover = c.board.una  # RFC 5682 section 2.1 step 3b: the next duplicates count
     c.cc.on_spurious(now)
+    if c.ecn is not None:
+        c.ecn.cwr = False  # the window was not reduced after all
     if c.ca_state:  # else it is over, and what is lost now is another matter
         c.board.find_none_lost()
     c.ca_state = OPEN

@@ -79,22 +79,42 @@ class Options:
         )
 
 
+class Ecn:
+    """What a connection that uses ECN remembers (RFC 3168 section 6.1); the rules stand in `ecn`."""
+
+    __slots__ = ("cwr", "echo", "quiet_until", "seen", "sends", "until")
+
+    def __init__(self) -> None:
+        self.sends = True  # our text may be marked ECT
+        self.seen = False  # the peer's was
+        self.echo = False  # ECE is due with every ACK, until CWR comes
+        self.cwr = False  # CWR is due with the next new text
+        self.until = 0  # SND.NXT when the window was last reduced, as on the board: up to there that is once
+        self.quiet_until: Nanoseconds = 0
+
+    def reduced(self, nxt: int) -> None:
+        """The window was reduced, for whatever reason."""
+        self.cwr = self.sends
+        self.until = nxt
+
+
 class Tcb(Endpoint):
     """The transmission control block. Sequence numbers are modulo 2**32, windows are unscaled (REC-1)."""
 
     __slots__ = (
         "ack_bytes", "ack_now", "acks_due", "board", "busy_ns", "bytes_received", "ca_state", "cc", "challenges",
-        "config", "core", "cwnd_limited", "data_segs_in", "data_segs_out", "delack_at", "dirty",
-        "dsack", "dupacks", "episode", "error", "fastopen", "fin_at_seq", "fin_queued", "fin_received", "fin_sent",
-        "heap_at", "heard_at", "held", "irs", "iss", "keepalive_at", "keepalive_sent", "last_ack_sent", "last_acked",
-        "last_data_at", "last_text_at", "listener", "local_addr", "local_port", "max_snd_wnd", "mss_acked", "mss_since",
-        "mtu_probe", "oob", "oob_seq", "ooo", "options", "pace_at", "pacer", "passive", "peer_mss", "persist_at",
-        "persist_shift", "pmtu_claim", "probe_at", "pseudo", "quick", "rack", "rcv_adv", "rcv_mss", "rcv_nxt",
-        "rcv_shut", "rcv_up", "rcv_wscale", "recvq", "remote_addr", "remote_port", "reorder_at", "retransmits", "route",
-        "rtt", "rtx_at", "sack_ok", "segs_in", "segs_out", "sendbuf", "sending", "sending_since", "snd_mss", "snd_nxt",
-        "snd_una", "snd_up", "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale", "soft_error", "state", "syn_at", "syn_data",
-        "syn_pending", "syn_retransmitted", "tally", "tcp", "total_retrans", "ts_offset", "ts_ok", "ts_recent",
-        "ts_recent_at", "unanswered_since", "usual_snd_wnd", "wait_at", "want_write", "write_shut", "ws_ok",
+        "config", "core", "cwnd_limited", "data_segs_in", "data_segs_out", "delack_at", "dirty", "dsack", "dupacks",
+        "ecn", "episode", "error", "fastopen", "fin_at_seq", "fin_queued", "fin_received", "fin_sent", "heap_at",
+        "heard_at", "held", "irs", "iss", "keepalive_at", "keepalive_sent", "last_ack_sent", "last_acked",
+        "last_data_at", "last_text_at", "listener", "local_addr", "local_port", "max_snd_wnd", "mss_acked",
+        "mss_since", "mtu_probe", "oob", "oob_seq", "ooo", "options", "pace_at", "pacer", "passive", "peer_mss",
+        "persist_at", "persist_shift", "pmtu_claim", "probe_at", "pseudo", "quick", "rack", "rcv_adv", "rcv_mss",
+        "rcv_nxt", "rcv_shut", "rcv_up", "rcv_wscale", "recvq", "remote_addr", "remote_port", "reorder_at",
+        "retransmits", "route", "rtt", "rtx_at", "sack_ok", "segs_in", "segs_out", "sendbuf", "sending",
+        "sending_since", "snd_mss", "snd_nxt", "snd_una", "snd_up", "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale",
+        "soft_error", "state", "syn_at", "syn_data", "syn_pending", "syn_retransmitted", "tally", "tcp",
+        "total_retrans", "ts_offset", "ts_ok", "ts_recent", "ts_recent_at", "unanswered_since", "usual_snd_wnd",
+        "wait_at", "want_write", "write_shut", "ws_ok",
     )  # fmt: skip
 
     def __init__(
@@ -170,6 +190,7 @@ class Tcb(Endpoint):
         self.ts_recent_at: Nanoseconds = 0
         self.ts_offset = tcp.isns.timestamp_offset(local[0], remote[0])
         self.sack_ok = False
+        self.ecn: Ecn | None = None
         self.ws_ok = False
         # round-trip time, congestion, loss
         self.rtt = RttEstimator(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scapystack.base.segment import ACK, RST, SYN, URG
+from scapystack.base.segment import ACK, ECE, RST, SYN, URG
 from scapystack.base.seq import HALF
 from scapystack.base.types import Buffer
 from scapystack.layers.tcp.options import encode, encode_timestamps
@@ -12,7 +12,7 @@ from scapystack.layers.tcp.window import window_field
 MASK = 0xFFFFFFFF
 
 
-def emit(c: Tcb, seq: int, flags: int, payload: tuple[Buffer, ...] = (), length: int = 0) -> None:
+def emit(c: Tcb, seq: int, flags: int, payload: tuple[Buffer, ...] = (), length: int = 0, ect: int = 0) -> None:
     """Send a segment that carries an ACK of all that was received; notes that no other is due."""
     if length and c.pacer is not None:
         c.pacer.sent(length)
@@ -28,7 +28,9 @@ def emit(c: Tcb, seq: int, flags: int, payload: tuple[Buffer, ...] = (), length:
     c.last_ack_sent = c.rcv_nxt
     c.ack_bytes = 0
     c.delack_at = NEVER
-    transmit(c, seq, flags, window, options, payload, length)
+    if c.ecn is not None and c.ecn.echo and not flags & RST:
+        flags |= ECE  # RFC 3168 section 6.1.3
+    transmit(c, seq, flags, window, options, payload, length, ect)
 
 
 def _sack_blocks(c: Tcb) -> tuple[tuple[int, int], ...]:
@@ -41,7 +43,14 @@ def _sack_blocks(c: Tcb) -> tuple[tuple[int, int], ...]:
 
 
 def transmit(
-    c: Tcb, seq: int, flags: int, window: int, options: bytes, payload: tuple[Buffer, ...] = (), length: int = 0
+    c: Tcb,
+    seq: int,
+    flags: int,
+    window: int,
+    options: bytes,
+    payload: tuple[Buffer, ...] = (),
+    length: int = 0,
+    ect: int = 0,
 ) -> None:
     """Encode one segment and hand it to IP, its checksum left open (MUST-2: all but the pseudo-header's sum).
 
@@ -77,7 +86,8 @@ def transmit(
     o = c.options
     tcp.ip.send(
         route, 6, head + options if options else head, payload, head_length + length, csum_offset=16,
-        gso_size=c.snd_mss if length > c.snd_mss else 0, tos=o.tos, ttl=o.ttl, df=True, options=o.ip_options,
+        gso_size=c.snd_mss if length > c.snd_mss else 0, tos=o.tos & 0xFC | ect, ttl=o.ttl, df=True,
+        options=o.ip_options,
     )  # fmt: skip
 
 

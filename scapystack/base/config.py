@@ -82,6 +82,7 @@ class TcpConfig:
     timestamps: bool = True  # RFC 7323 section 3; the clock ticks every millisecond
     sack: bool = True  # RFC 2018
     loss_probes: bool = True  # TLP (RFC 8985 section 7)
+    ecn: str = "accept-only"  # RFC 3168: off, on, or on where the peer asks for it (SHLD-8)
     nodelay: bool = False  # new sockets send small segments at once (TCP_NODELAY, MUST-17); SHLD-7: off
     delayed_ack_ms: int = 40  # how long an ACK may wait for company (MUST-40: below 500)
     ack_every_segments: int = 2  # so many full segments are acknowledged at once (SHLD-19)
@@ -265,6 +266,7 @@ _ORDERED = (
 )
 """What must not be more than what."""
 CHOICES: dict[str, tuple[str, ...]] = {
+    "tcp.ecn": ("off", "on", "accept-only"),
     "tcp.syn_cookies": ("off", "on", "always"),
 }
 """Settings that are one word out of a few."""
