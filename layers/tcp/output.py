@@ -317,15 +317,21 @@ def probe_window(c: Tcb) -> None:
     if n == 0:
         if c.fin_queued:
             emit(c, c.snd_una, ACK | FIN, (), 0)
-            if not c.fin_sent:
-                c.fin_sent = True
-                c.snd_nxt = (c.snd_una + 1) & MASK
-                c.board.sent(1, c.core.now)
+            c.fin_sent = True
+            _note_probe(c)
         return
     emit(c, c.snd_una, flags, c.sendbuf.slice(0, 1), 1)
-    if c.snd_nxt == c.snd_una:
+    _note_probe(c)
+
+
+def _note_probe(c: Tcb) -> None:
+    """The number at SND.UNA has been sent: for the first time, or again, so that nobody times its ACK (MUST-18)."""
+    board = c.board
+    if board.nxt == board.una:
         c.snd_nxt = (c.snd_una + 1) & MASK
-        c.board.sent(1, c.core.now)
+        board.sent(1, c.core.now)
+    elif board.pieces and board.pieces[0].start == board.una:
+        board.resend(board.una, 1, c.core.now)
 
 
 # -- segments without data -------------------------------------------------------------------------------

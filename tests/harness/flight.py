@@ -1,8 +1,10 @@
 """A sender with a flight on the wire, for tests of loss recovery: segments counted from 0, as `at` numbers them.
 
-wire, c = flight(10, more=5)                # ten segments under way, five wait for the congestion window
-sack(wire, c, 2)                            # the peer has the third, and still waits for the first
-wire.expect(new(10))                        # limited transmit
+    wire, c = flight(10, more=5)            # ten segments under way, five wait for the congestion window
+    sack(wire, c, 2)                        # the peer has the third, and still waits for the first
+    wire.expect(seg(10))                    # limited transmit
+
+No time passes but by `wire.after`, and an ACK in no time would tell RACK of a path without a round trip.
 """
 
 from __future__ import annotations

@@ -157,7 +157,8 @@ def _timers(c: Tcb) -> None:
     if c.flight:
         assert c.rtx_at != NEVER or c.persist_at != NEVER, "something in flight and no timer"
     elif c.state in FLUSHES and (c.sendbuf or c.fin_queued):
-        assert c.persist_at != NEVER or not (c.sendbuf or not c.fin_sent), "something queued and no timer"
+        waits = c.persist_at != NEVER or c.pace_at != NEVER
+        assert waits or not (c.sendbuf or not c.fin_sent), "something queued and no timer"
     if c.state == TIME_WAIT:
         assert c.wait_at != NEVER
         assert c.rtx_at == c.persist_at == c.keepalive_at == NEVER

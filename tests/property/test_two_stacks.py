@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scapystack.base.frames import Frame
+from scapystack.layers.tcp.congestion import names
 from scapystack.layers.tcp.state import CLOSED, ESTABLISHED, SYN_RECEIVED, SYN_SENT, TIME_WAIT
 from scapystack.layers.tcp.user import Connection
 from tests.harness.net import DELAY, Host, Net, config_of
@@ -216,6 +217,8 @@ HOW = st.fixed_dictionaries(
         "head_start_ms": st.sampled_from([5_000, 5_000, 0, 3]),
         "tcp_sack": st.booleans(),
         "tcp_timestamps": st.booleans(),
+        "tcp_loss_probes": st.booleans(),
+        "tcp_congestion": st.sampled_from(names()),
         "tcp_window_scaling": st.booleans(),
         "tcp_nodelay": st.booleans(),
         "tcp_quick_acks": st.sampled_from([0, 0, 16]),

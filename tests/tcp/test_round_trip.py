@@ -87,3 +87,32 @@ def test_ack_of_what_fast_retransmit_sent_again_is_not_timed() -> None:
     wire.after(ms=100)
     wire.send(c, "A", ack=2921)
     assert c.rtt.srtt == srtt
+
+
+def test_window_probe_that_was_sent_twice_is_not_timed() -> None:
+    """MUST-18: the first was lost, and the ACK comes a long time after it, soon after the last."""
+    wire = TcpWire()
+    c = wire.established(rtt_ms=10, wnd=0)
+    c.write(b"x" * MSS)
+    wire.flush()
+    wire.after(ms=3_000)
+    probes = wire.take()
+    assert len(probes) > 2
+    assert {len(s.payload) for s in probes} == {1}
+    wire.send(c, "A", wnd=60_000)
+    assert c.rtt.srtt == 10 * MILLISECOND
+
+
+def test_window_probe_of_text_in_flight_is_not_timed_either() -> None:
+    """MUST-18: what the peer had no room for was sent before its window closed, and the probe is of its first octet."""
+    wire = TcpWire()
+    c = wire.established(rtt_ms=10)
+    c.write(b"x" * 3 * 1460)
+    wire.flush()
+    wire.send(c, "A", ack=1, wnd=0)
+    wire.after(ms=5_000)
+    wire.clear()
+    wire.send(c, "A", ack=2, wnd=60_000)
+    assert c.rtt.srtt == 10 * MILLISECOND
+    assert c.board.lost_octets == 0
+    assert sum(len(s.payload) for s in wire.take()) == 3 * 1460 - 1

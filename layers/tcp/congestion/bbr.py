@@ -283,7 +283,7 @@ class Bbr(CongestionControl):
             self._entering = False
             self._conserving = True
             self._round_end = sample.total_delivered
-            self.cwnd = sample.in_flight + sample.acked
+            self.cwnd = max(sample.in_flight + sample.acked, self.mss)
         if self._conserving:
             self.cwnd = max(self.cwnd, sample.in_flight + sample.acked)
         return self._conserving
