@@ -162,6 +162,7 @@ class ReceiveQueue:
 
     def detach(self) -> None:
         """What is held no longer counts as the stack's: the connection has ended, and who has it may read on."""
-        self._memory.received -= self._size
-        self._memory = Memory()
-        self._memory.received = self._size
+        if self._size:
+            self._memory.received -= self._size
+            self._memory = Memory()
+            self._memory.received = self._size
