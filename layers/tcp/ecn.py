@@ -7,6 +7,7 @@ no SYN, no bare ACK (6.1.4), nothing that was sent before (6.1.5), no window pro
 
 from __future__ import annotations
 
+from scapystack.base.config import TcpConfig
 from scapystack.base.segment import ACK, CWR, ECE, Segment
 from scapystack.base.types import Nanoseconds
 from scapystack.layers.tcp import recovery
@@ -17,7 +18,8 @@ ECT_0 = 2
 CE = 3
 MASK = 3
 """The ECN field in the octet of the differentiated services (RFC 3168 section 5)."""
-_SETUP = ECE | CWR
+SETUP = ECE | CWR
+"""What makes a SYN an ECN-setup SYN (6.1.1)."""
 
 
 # -- the handshake (3168/6.1, RFC 3168 section 6.1.1) ------------------------------------------------------
@@ -37,23 +39,30 @@ def offer(c: Tcb) -> int:
     if c.config.ecn != "on":
         return 0
     c.ecn = Ecn()
-    return _SETUP
+    return SETUP
 
 
 def take_syn(c: Tcb, seg: Segment) -> None:
     """What the peer's SYN, or SYN and ACK, says of it.
 
-    An answer has ECE alone: one that has both flags only reflects ours (6.1.1.2). A SYN that is marked ECT
-    has been tampered with (6.1.1: MUST NOT), and its flags may have been too; Linux takes none such either.
+    An answer has ECE alone: one that has both flags only reflects ours (6.1.1.2).
     """
-    flags = seg.flags & _SETUP
     if seg.flags & ACK:
-        if flags != ECE:
+        if seg.flags & SETUP != ECE:
             c.ecn = None
-    elif flags != _SETUP or c.config.ecn == "off" or seg.tos & MASK:
+    elif not agrees(c.config, seg):
         c.ecn = None
     elif c.passive:
         c.ecn = Ecn()
+
+
+def agrees(config: TcpConfig, syn: Segment) -> bool:
+    """Whether a SYN without ACK asks for ECN, and we do it.
+
+    One that is marked ECT has been tampered with (6.1.1: MUST NOT), and its flags may have been too; Linux
+    takes none such either.
+    """
+    return syn.flags & SETUP == SETUP and config.ecn != "off" and not syn.tos & MASK
 
 
 # -- receiver (6.1.3) --------------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from scapystack.base.addr import endpoint_text
 from scapystack.base.events import Endpoint
-from scapystack.base.segment import ACK, FIN, RST, SYN, Segment
+from scapystack.base.segment import ACK, ECE, FIN, RST, SYN, Segment
 from scapystack.base.types import MILLISECOND, Address, Nanoseconds
-from scapystack.layers.tcp import cookies, early, handshake
+from scapystack.layers.tcp import cookies, early, ecn, handshake
 from scapystack.layers.tcp.fastopen import PendingRequests
 from scapystack.layers.tcp.input import segment_arrives
 from scapystack.layers.tcp.options import encode_syn
@@ -184,7 +184,7 @@ class Listener(Endpoint):
     def _send_cookie(self, seg: Segment) -> None:
         """Answer a SYN with everything that the ACK must bring back; nothing is kept, nothing sent again.
 
-        Scaling and SACK are offered only beside timestamps, for only those can tell of them later.
+        Scaling, SACK and ECN are agreed to only beside timestamps, for only those can tell of them later.
         """
         tcp = self.tcp
         now = tcp.core.now
@@ -197,12 +197,13 @@ class Listener(Endpoint):
         self.cookies_until = now + cookies.LIFETIME
         o = self.options
         timestamps = wscale = None
-        sack = False
+        sack = agreed = False
         if seg.tsval is not None and config.timestamps:
             sack = seg.sack_permitted and config.sack
+            agreed = ecn.agrees(config, seg)
             scaled = seg.wscale is not None and config.window_scaling
             clock = (now // MILLISECOND + tcp.isns.timestamp_offset(seg.dst, seg.src)) & 0xFFFFFFFF
-            timestamps = (cookies.stamp(clock, seg.wscale if scaled else None, sack, False), seg.tsval)
+            timestamps = (cookies.stamp(clock, seg.wscale if scaled else None, sack, agreed), seg.tsval)
             wscale = handshake.window_shift(o.rcvbuf) if scaled else None
         name = cookies.name_of(seg.dst, seg.dport, seg.src, seg.sport)
         iss = tcp.cookies.make(now, name, seg.seq, handshake.peer_mss(seg))
@@ -210,7 +211,8 @@ class Listener(Endpoint):
         mss = mss_for(route, config, o)
         options = encode_syn(mss, wscale, sack, timestamps)
         window = syn_window(o.rcvbuf, mss, timestamps is not None)
-        tcp.answer(route, seg, iss, (seg.seq + 1) & 0xFFFFFFFF, SYN | ACK, window, options, o.tos, o.ttl)
+        flags = SYN | ACK | (ECE if agreed else 0)
+        tcp.answer(route, seg, iss, (seg.seq + 1) & 0xFFFFFFFF, flags, window, options, o.tos & ~ecn.MASK, o.ttl)
 
     def _take_cookie(self, seg: Segment) -> bool:
         """An ACK that may bring back a cookie of ours: rebuild the child and let the segment reach it.
@@ -249,7 +251,8 @@ class Listener(Endpoint):
         syn.mss = mss
         if seg.tsval is not None and seg.tsecr is not None and self.tcp.config.timestamps:
             syn.tsval = seg.tsval
-            syn.wscale, syn.sack_permitted, _ = cookies.unstamp(seg.tsecr)
+            syn.wscale, syn.sack_permitted, asked = cookies.unstamp(seg.tsecr)
+            syn.flags |= ecn.SETUP if asked else 0
         return syn
 
     def __repr__(self) -> str:

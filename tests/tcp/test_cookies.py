@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from scapystack.base.segment import ACK, CWR, ECE, SYN
 from scapystack.base.types import MILLISECOND
 from scapystack.layers.tcp.cookies import LIFETIME, unstamp
 from scapystack.layers.tcp.listen import Listener
@@ -14,6 +15,7 @@ from scapystack.layers.tcp.user import Connection
 from tests.harness.tcp import MASK, OURS, PEER, PEER_ISS, PORT, Peer, TcpWire
 from tests.harness.tcp_invariants import check
 
+S, SEC, SA, SAE = SYN, SYN | ECE | CWR, SYN | ACK, SYN | ACK | ECE
 LIFETIME_MS = LIFETIME // MILLISECOND
 
 
@@ -28,11 +30,13 @@ def flooded(**config: object) -> tuple[TcpWire, Listener]:
 class Client:
     """A peer that answers a cookie as any TCP would."""
 
-    def __init__(self, wire: TcpWire, sport: int = 2, seq: int = PEER_ISS, **more: object) -> None:
+    def __init__(self, wire: TcpWire, sport: int = 2, seq: int = PEER_ISS, asks: int = S, **more: int) -> None:
         self.wire = wire
         self.sport = sport
         self.seq = seq
-        wire.syn(sport=sport, seq=seq, **more)
+        wire.raw("SEC" if asks == SEC else "S", seq, 0, options=wire.syn_options(), sport=sport, **more)
+        wire.flush()
+        (self.marks,) = [how["tos"] & 3 for how in wire.ip.kept]
         (self.syn_ack,) = wire.take()
         assert (OURS, PORT, PEER, sport) not in wire.tcp.connections
 
@@ -84,6 +88,37 @@ def test_cookie_offers_and_brings_back_mss_scale_and_sack() -> None:
     assert (c.peer_mss, c.snd_wscale, c.rcv_wscale, c.sack_ok, c.ts_ok) == (1360, 3, 7, True, True)
     assert wire.core.counters["tcp.syncookies_recv"] == wire.core.counters["tcp.passive_opens"] == 1
     check(wire.tcp)
+
+
+@pytest.mark.parametrize(("ecn", "asks", "tos", "timestamps", "answer"), [
+    ("accept-only", SEC, 0, True, SAE), ("on", SEC, 0, True, SAE), ("off", SEC, 0, True, SA), ("on", S, 0, True, SA),
+    ("on", SEC, 2, True, SA), ("on", SEC, 0, False, SA),
+])  # fmt: skip
+def test_cookie_agrees_to_ecn_and_remembers_it_in_the_timestamp(
+    ecn: str, asks: int, tos: int, timestamps: bool, answer: int
+) -> None:
+    """3168/6.1, RFC 3168 section 6.1.1: as any SYN and ACK, but not where no timestamp can bring it back."""
+    wire, listener = flooded(peer=Peer(timestamps=timestamps), ecn=ecn)
+    client = Client(wire, asks=asks, tos=tos)
+    assert client.syn_ack.flags == answer
+    assert client.marks == 0, "no SYN and ACK is marked"
+    client.answer()
+    c = listener.accept()
+    assert c is not None
+    assert (c.ecn is not None) == (answer == SAE)
+    c.write(b"x")
+    wire.flush()
+    assert wire.ip.kept[-1]["tos"] == (2 if answer == SAE else 0), "text is"
+
+
+def test_cookie_that_claims_ecn_opens_without_where_it_is_off() -> None:
+    """The bit is the peer's to set: it only ever asks."""
+    wire, listener = flooded(ecn="off")
+    client = Client(wire)
+    client.answer(tsecr=client.syn_ack.tsval | 0x20)  # type: ignore[operator]
+    c = listener.accept()
+    assert c is not None
+    assert c.ecn is None
 
 
 def test_cookie_connection_passes_text_both_ways() -> None:
