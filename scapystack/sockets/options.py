@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from scapystack.base.errors import os_error
 from scapystack.base.types import Buffer
 from scapystack.layers.tcp.congestion import names as congestion_names
+from scapystack.layers.tcp.ecn import MASK as ECN_MASK
 from scapystack.layers.tcp.fastopen import CLIENT
 from scapystack.sockets import constants as c
 
@@ -154,6 +155,13 @@ def _read_ttl(sock: Any) -> int:
     return int(sock._read_setting("ttl")) or int(sock._net.config.ip.ttl)
 
 
+def _write_tos(sock: Any, value: int) -> None:
+    if not 0 <= value <= 255:
+        raise os_error(EINVAL)
+    # RFC 3168 section 5: the two low bits are ECN's, which TCP sets by itself (as Linux has it)
+    sock._write_setting("tos", value & ~ECN_MASK if sock.type == c.SOCK_STREAM else value)
+
+
 def _write_fastopen(sock: Any, value: int) -> None:
     if value < 0 or sock._connection is not None:
         raise os_error(EINVAL)  # as Linux: for listeners, and those that may become one
@@ -196,7 +204,7 @@ _TABLE: dict[tuple[int, int], Option] = {
     ),
     (c.IPPROTO_TCP, c.TCP_CONGESTION): Option(_read_congestion, _write_congestion, packed=True),
     (c.IPPROTO_IP, c.IP_TTL): Option(_read_ttl, _write_ttl),
-    (c.IPPROTO_IP, c.IP_TOS): _setting("tos", 0, 255),
+    (c.IPPROTO_IP, c.IP_TOS): Option(lambda s: int(s._read_setting("tos")), _write_tos),
     (c.IPPROTO_IP, c.IP_HDRINCL): _flag("hdrincl"),
     (c.IPPROTO_IP, c.IP_ADD_MEMBERSHIP): Option(None, lambda s, data: s._join(data), packed=True),
     (c.IPPROTO_IP, c.IP_DROP_MEMBERSHIP): Option(None, lambda s, data: s._leave(data), packed=True),

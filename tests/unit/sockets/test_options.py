@@ -51,6 +51,17 @@ def test_tcp_option_set_is_read_back_and_reaches_the_connection(still, level, na
             assert sock.getsockopt(level, name, 4) == struct.pack("i", value)
 
 
+def test_type_of_service_of_tcp_leaves_the_bits_of_ecn_alone(still):
+    """3168/6.1: who marks, and what, is TCP's to say (as Linux); a datagram's are the application's."""
+    server = still.stack.create_server(("127.0.0.1", 0))
+    for sock, kept in ((still.tcp(), 0xB8), (server, 0xB8), (still.udp(), 0xBB)):
+        sock.setsockopt(I, socket.IP_TOS, 0xBB)
+        assert sock.getsockopt(I, socket.IP_TOS) == kept
+    still.tcp().connect(server.getsockname())
+    accepted, _ = server.accept()
+    assert accepted.getsockopt(I, socket.IP_TOS) == 0xB8
+
+
 def test_buffer_sizes_have_a_least_value(still):
     sock = still.tcp()
     sock.setsockopt(S, socket.SO_RCVBUF, 1)
