@@ -1,4 +1,4 @@
-"""`ImpairedLink`: a link that loses, repeats, reorders, damages and delays frames, by a seed.
+"""`ImpairedLink`: a link that loses, repeats, reorders, damages, delays and marks frames, by a seed.
 
 Each way has its own `Impairment`: chances, a delay, a rate, and rules that pick frames ("drop the third
 SYN"). Same seed and same frames at the same times: the same faults. Super-segments are cut first, so
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TypeAlias
 
+from scapystack.base.checksum import finish
 from scapystack.base.errors import ConfigError
 from scapystack.base.frames import Frame
 from scapystack.base.offload import finish_frame, split
@@ -28,6 +29,10 @@ Predicate: TypeAlias = Callable[[Frame], object]
 """Whether a rule means this frame. An IndexError (`frame.packet[TCP]` of an ARP packet) is a no."""
 Action: TypeAlias = Callable[[Frame, Rng], list[tuple[Frame, Nanoseconds]]]
 """What becomes of a frame: any number of frames, each with a delay (ns)."""
+
+_IPV4 = b"\x08\x00"
+_ECN = {_IPV4: 0x03, b"\x86\xdd": 0x30}
+"""Where the ECN field stands in the second octet of a packet: of IPv4's type of service, of IPv6's traffic class."""
 
 
 def drop(frame: Frame, rng: Rng) -> list[tuple[Frame, Nanoseconds]]:
@@ -48,6 +53,35 @@ def corrupt(frame: Frame, rng: Rng) -> list[tuple[Frame, Nanoseconds]]:
     damaged = Frame(bytes(octets), (), frame.iface)
     damaged.at = frame.at
     return [(damaged, 0)]
+
+
+def mark(frame: Frame, rng: Rng) -> list[tuple[Frame, Nanoseconds]]:
+    """Have it say that it met congestion (CE), as a router does instead of losing it (RFC 3168 section 5).
+
+    Only a packet that is marked ECT (or CE) may be: any other passes as it is.
+    """
+    return [(_congested(frame), 0)]
+
+
+def _congested(frame: Frame) -> Frame:
+    """The frame with CE; itself where that cannot be, or is so already."""
+    head = frame.head
+    kind = bytes(head[12:14])
+    if kind not in _ECN or len(head) < 34:
+        return frame
+    ce = _ECN[kind]
+    field = head[15] & ce
+    if field in (0, ce):
+        return frame
+    octets = bytearray(head)
+    octets[15] |= ce
+    if kind == _IPV4:  # RFC 1624: what one word grows by, the sum does
+        octets[24:26] = finish((0xFFFF ^ int.from_bytes(octets[24:26], "big")) + ce - field).to_bytes(2, "big")
+    marked = Frame(
+        bytes(octets), frame.payload, frame.iface, frame.csum, frame.csum_start, frame.csum_offset, frame.gso_size
+    )
+    marked.at = frame.at
+    return marked
 
 
 def delay(ms: float) -> Action:
@@ -72,7 +106,7 @@ def tcp(flags: str = "", *, port: int = 0) -> Predicate:
 
     def predicate(frame: Frame) -> bool:
         octets = frame.data
-        if len(octets) < 54 or octets[12:14] != b"\x08\x00" or octets[23] != 6:
+        if len(octets) < 54 or octets[12:14] != _IPV4 or octets[23] != 6:
             return False
         l4 = 14 + (octets[14] & 15) * 4
         if flags and octets[l4 + 13] != wanted:
@@ -125,7 +159,8 @@ class Impairment:
 
     A frame of a rule that applies (the first one) suffers nothing else but the delay and the rate. A
     reordered frame is held back until `reorder_by` later ones have passed it, or for 20 ms. `rate` is
-    in octets a second; a frame that would wait for the line longer than `queue_ms` is lost.
+    in octets a second; a frame that would wait for the line longer than `queue_ms` is lost, and one that
+    waits longer than `mark_ms` (0: for ever) is marked CE if its sender does ECN. `mark` is a chance of that.
 
     With `burst` losses come in runs of that mean length (1 or more), the share of lost frames being
     `loss` still: Gilbert's model, two states of which one loses everything. A run is over, too, when no
@@ -138,20 +173,24 @@ class Impairment:
     reorder: float = 0.0
     reorder_by: int = 3
     corrupt: float = 0.0
+    mark: float = 0.0
     delay_ms: float = 0.0
     jitter_ms: float = 0.0
     rate: int = 0
     queue_ms: float = 100.0
+    mark_ms: float = 0.0
     rules: list[Rule] = field(default_factory=list)
     lost: int = 0
     """Frames that did not pass, for whatever reason."""
+    marked: int = 0
+    """Frames that `mark` and `mark_ms` have marked CE."""
 
     def __post_init__(self) -> None:
-        for name in ("loss", "duplicate", "reorder", "corrupt"):
+        for name in ("loss", "duplicate", "reorder", "corrupt", "mark"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a chance from 0 to 1, not {getattr(self, name)}")
-        if min(self.delay_ms, self.jitter_ms, self.rate, self.queue_ms) < 0 or self.reorder_by < 1:
-            raise ConfigError("delay, jitter, rate and queue cannot be negative; reorder_by is 1 or more")
+        if min(self.delay_ms, self.jitter_ms, self.rate, self.queue_ms, self.mark_ms) < 0 or self.reorder_by < 1:
+            raise ConfigError("delay, jitter, rate, queue and mark_ms cannot be negative; reorder_by is 1 or more")
         if self.burst and not (self.burst >= 1 and self.loss * (1 + self.burst) <= self.burst):
             raise ConfigError(f"a loss of {self.loss} cannot come in runs of {self.burst} frames on average")
 
@@ -200,7 +239,14 @@ class _Way:
             return corrupt(frame, rng)
         if impairment.duplicate and rng.chance(impairment.duplicate):
             return duplicate(frame, rng)
+        if impairment.mark and rng.chance(impairment.mark):
+            frame = self._mark(frame)
         return [(frame, 0)]
+
+    def _mark(self, frame: Frame) -> Frame:
+        marked = _congested(frame)
+        self.impairment.marked += marked is not frame
+        return marked
 
     def _is_lost(self, impairment: Impairment, now: Nanoseconds) -> bool:
         """Draw: by itself, or one step of Gilbert's chain, whose stationary share of the bad state is `loss`."""
@@ -223,6 +269,8 @@ class _Way:
             if at - now > impairment.queue_ms * MILLISECOND:
                 impairment.lost += 1
                 return
+            if impairment.mark_ms and at - now > impairment.mark_ms * MILLISECOND:
+                frame = self._mark(frame)
             at += len(frame) * SECOND // impairment.rate
             self._line_free_at = at
         at += wait + round(impairment.delay_ms * MILLISECOND)

@@ -99,10 +99,14 @@ class Bottleneck:
         seed: int = 1,
         size: int | None = None,
         tcp: Mapping[str, Any] | None = None,
+        sender: Mapping[str, Any] | None = None,
         back: Mapping[str, Any] | None = None,
         **faults: Any,
     ) -> None:
-        """`tcp` are settings of the receiver's TCP, `size` what the first flow sends (None: for ever)."""
+        """`tcp` are settings of the receiver's TCP, `sender` of the sender's.
+
+        `size` is what the first flow sends (None: for ever).
+        """
         self.rng = rng = Rng(seed)
         self.sim = Simulation(start=SECOND)
         self.way = Impairment(rate=rate, delay_ms=delay_ms, queue_ms=queue_ms)
@@ -117,7 +121,7 @@ class Bottleneck:
         for number, link in enumerate(ends):
             way = (self.way, self.back)[number]
             config = StackConfig()
-            for name, value in (tcp or {}).items() if number else ():
+            for name, value in ((sender, tcp)[number] or {}).items():
                 assert hasattr(config.tcp, name), name
                 setattr(config.tcp, name, value)
             impaired = ImpairedLink(link, seed=rng.bytes(32), tx=way)

@@ -2,13 +2,14 @@
 
 import pytest
 from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Ether
 
 from scapystack.base.errors import ConfigError
 from scapystack.base.frames import CSUM_NONE, Frame
 from scapystack.base.types import MILLISECOND, SECOND
 from scapystack.codec import frame_of
-from scapystack.link.impair import ImpairedLink, Impairment, corrupt, delay, drop, duplicate, replace, tcp
+from scapystack.link.impair import ImpairedLink, Impairment, corrupt, delay, drop, duplicate, mark, replace, tcp
 from scapystack.link.memory import MemoryLink
 from tests.unit.link.test_capture import open_frame, packet
 
@@ -286,3 +287,65 @@ def test_tcp_predicate_looks_at_flags_and_port(predicate, expected):
 def test_impairment_that_cannot_be_is_refused(settings):
     with pytest.raises(ConfigError):
         Impairment(**settings)
+
+
+# -- congestion marks ------------------------------------------------------------------------------------
+
+
+def ip4(tos):
+    return Frame(bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(tos=tos) / TCP() / b"text"))
+
+
+@pytest.mark.parametrize(("tos", "seen"), [(0, 0), (0xB8, 0xB8), (2, 3), (1, 3), (3, 3), (0xB9, 0xBB)])
+def test_mark_says_ce_where_the_sender_does_ecn(tos, seen):
+    """RFC 3168 section 5: nobody else may be marked; the header's checksum stays right."""
+    [(frame, wait)] = mark(ip4(tos), None)
+    packet = frame.packet[IP]
+    assert (packet.tos, wait) == (seen, 0)
+    good = packet.chksum
+    del packet.chksum
+    assert IP(bytes(packet)).chksum == good
+    assert (frame.data == ip4(tos).data) == (tos == seen)
+
+
+@pytest.mark.parametrize(("tc", "seen"), [(0, 0), (0xB8, 0xB8), (2, 3), (0xB9, 0xBB)])
+def test_mark_knows_the_traffic_class_of_ipv6(tc, seen):
+    [(frame, _)] = mark(Frame(bytes(Ether() / IPv6(tc=tc, fl=0xFFFFF) / TCP())), None)
+    assert (frame.packet[IPv6].tc, frame.packet[IPv6].fl) == (seen, 0xFFFFF)
+
+
+@pytest.mark.parametrize("frame", [Frame(b""), Frame(bytes(14)), Frame(bytes(12) + b"\x08\x00E\x03")])
+def test_mark_lets_pass_what_is_no_packet(frame):
+    assert mark(frame, None) == [(frame, 0)]
+
+
+def test_mark_keeps_an_open_checksum_open():
+    whole = open_frame(b"x" * 3000, gso_size=1000)
+    whole.head = whole.head[:15] + b"\x02" + whole.head[16:]
+    [(frame, _)] = mark(whole, None)
+    assert (frame.head[15], frame.payload) == (3, whole.payload)
+    assert (frame.csum, frame.csum_start, frame.csum_offset, frame.gso_size) == (whole.csum, 34, 16, 1000)
+
+
+def test_marks_are_about_as_many_as_asked_and_counted():
+    faults = Impairment(mark=0.2)
+    link, far = impaired(tx=faults)
+    link.write([ip4(2 if n % 2 else 0) for n in range(1000)])
+    got = []
+    while frames := far.read():
+        got += frames
+    marked = [frame.data[15] for frame in got]
+    assert (len(got), set(marked[::2])) == (1000, {0})
+    assert 70 < marked.count(3) == faults.marked < 130
+    assert faults.lost == 0
+
+
+def test_queue_marks_what_waits_longer_than_its_threshold():
+    """58 octets each at 5,800 a second: 10 ms a frame."""
+    faults = Impairment(rate=5_800, queue_ms=60, mark_ms=30)
+    link, far = impaired(tx=faults)
+    link.write([ip4(2) for _ in range(10)])
+    while (at := link.next_at()) is not None:
+        link.advance(at)
+    assert [frame.data[15] for frame in far.read()] == [2, 2, 2, 2, 3, 3, 3]
+    assert (faults.marked, faults.lost) == (3, 3)
