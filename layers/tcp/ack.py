@@ -44,7 +44,17 @@ def _outside(c: Tcb, seg: Segment) -> bool:
         c.core.counters["tcp.drop.ack_too_old"] += 1
         c.tcp.challenge(c)
         return False
+    process_late(c, seg)
     return True  # an old duplicate: its text is still good
+
+
+def process_late(c: Tcb, seg: Segment) -> None:
+    """An ACK that later ones have overtaken, of SND.UNA or before: its SACKs are true still, its window is not.
+
+    Such an ACK may be the only one that tells of a range: three or four are all that one holds.
+    """
+    if (seg.sack and c.sack_ok) or (seg.ack == c.snd_una and recovery.is_duplicate(c, seg)):
+        _take(c, seg, 0)
 
 
 def _take(c: Tcb, seg: Segment, acked: int) -> None:
@@ -62,7 +72,7 @@ def _take(c: Tcb, seg: Segment, acked: int) -> None:
             c.sendbuf.ack(octets)
         c.snd_una = seg.ack
         board.ack(acked, now)
-    news = board.sack(seg.sack, now) if seg.sack and c.sack_ok else 0
+    news = board.sack(seg.sack, now, (c.snd_una - seg.ack) & MASK) if seg.sack and c.sack_ok else 0
     if acked or news:
         time_round_trip(c, now)
     recovery.on_ack(c, seg, acked, delivered, pipe, now)

@@ -13,7 +13,7 @@ from scapystack.base.segment import ACK, FIN, RST, SYN, URG, Segment
 from scapystack.base.seq import HALF, seq_gt, seq_lt
 from scapystack.base.types import MILLISECOND, SECOND, Buffer
 from scapystack.layers.tcp import ecn, handshake
-from scapystack.layers.tcp.ack import process_ack
+from scapystack.layers.tcp.ack import process_ack, process_late
 from scapystack.layers.tcp.memory import SHARE
 from scapystack.layers.tcp.pathmtu import advertised_mss
 from scapystack.layers.tcp.reassembly import NOTHING, Reassembly
@@ -91,9 +91,32 @@ def _timestamps_good(c: Tcb, seg: Segment) -> bool:
         return False
     # after 24 idle days TS.Recent says nothing any more
     if (tsval - c.ts_recent) & HALF and c.core.now - c.ts_recent_at < _PAWS_IDLE:
-        c.core.counters["tcp.drop.paws"] += 1
-        _answer_unacceptable(c, seg)
+        if not _overtaken(c, seg, tsval):
+            c.core.counters["tcp.drop.paws"] += 1
+            _answer_unacceptable(c, seg)
         return False
+    return True
+
+
+def _overtaken(c: Tcb, seg: Segment, tsval: int) -> bool:
+    """An old timestamp on an ACK alone that a later segment has passed on its way: nothing is wrong, and no answer due.
+
+    RFC 7323 section 5.3 would have one sent, and of a path that reorders ACKs each would draw a challenge. As
+    Linux has it: behind text of the peer's that we have, it is dropped; at RCV.NXT, no older than an RTO, and
+    with no wider a window than we know, it is taken for the duplicates and the SACKs that it tells of.
+    """
+    if seg.length or seg.flags & (ACK | URG) != ACK or c.state == SYN_RECEIVED:
+        return False
+    if seq_lt(seg.seq, c.rcv_nxt):
+        c.core.counters["tcp.drop.paws_old_ack"] += 1
+        return True
+    past = (c.ts_recent - tsval) & MASK
+    if seg.seq != c.rcv_nxt or past * MILLISECOND > c.rtt.rto or (c.snd_una - seg.ack) & MASK > c.max_snd_wnd:
+        return False
+    if seg.ack == c.snd_una and not 0 < seg.wnd << c.snd_wscale <= c.snd_wnd:
+        return False
+    c.core.counters["tcp.late_acks"] += 1
+    process_late(c, seg)
     return True
 
 

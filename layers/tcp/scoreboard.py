@@ -218,8 +218,10 @@ class Scoreboard:
             self.dup_octets -= known
             self.delivered = max(self.delivered - known, before)
 
-    def sack(self, blocks: tuple[tuple[int, int], ...], now: Nanoseconds) -> int:
+    def sack(self, blocks: tuple[tuple[int, int], ...], now: Nanoseconds, late: int = 0) -> int:
         """6675/4, Update: take SACK blocks (RFC 2018, after the `ack` of the same segment); the octets that are news.
+
+        `late`: how far the ACK that they stand on lies before `una`.
 
         Blocks that cannot be (reversed, outside the flight, of what the ACK itself says is missing) are ignored;
         a first block that tells of a duplicate (2883/4) is left in `dsack`, unwrapped.
@@ -232,7 +234,7 @@ class Scoreboard:
             right = self.unwrap(right_seq)
             if left >= right or right > self.nxt:
                 continue
-            if index == 0 and self._is_dsack(left, right, blocks):
+            if index == 0 and self._is_dsack(left, right, blocks, una - late):
                 self.dsack = (left, right)
                 continue
             if left > una:
@@ -248,9 +250,9 @@ class Scoreboard:
                     new += b - a
         return new
 
-    def _is_dsack(self, left: int, right: int, blocks: tuple[tuple[int, int], ...]) -> bool:
+    def _is_dsack(self, left: int, right: int, blocks: tuple[tuple[int, int], ...], acked: int) -> bool:
         """RFC 2883 section 4: below the cumulative ACK, or inside of the second block."""
-        if right <= self.una:
+        if right <= acked:
             return True
         if len(blocks) < 2:
             return False

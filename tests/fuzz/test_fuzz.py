@@ -140,7 +140,7 @@ def test_any_frames_reach_deep_and_nothing_raises() -> None:
     """A fuzzer that is stopped at the first check finds nothing: DEEP is only counted far inside."""
     counters: Counter[str] = Counter()
     states: set[int] = set()
-    for seed in seeds(12):
+    for seed in seeds(20):
         fuzzer = Fuzzer(seed, "paranoid" if seed % 50 == 49 else "compiled")
         fuzzer.world.target.stack.tcp.observers.append(lambda c, old, new: states.add(new))
         counters.update(fuzzer.run(700).target.stack.counters)

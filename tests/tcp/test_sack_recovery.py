@@ -59,6 +59,22 @@ def timeout(wire: TcpWire, c: Connection) -> None:
 # -- the scoreboard: RFC 6675 section 4 --------------------------------------------------------------------
 
 
+def test_sacks_on_an_old_ack_are_taken_and_none_of_them_is_a_duplicate() -> None:
+    """6675/4, as Linux: an ACK that others have overtaken may alone tell of a range (2018: three fit into one).
+
+    A first block below SND.UNA was above the ACK that it stands on, so nothing came twice (2883/4).
+    """
+    wire, c = sending(10)
+    sacks(wire, c, 4, (9, 10))
+    late = wire.core.counters["tcp.dsacks_received"]
+    sacks(wire, c, 1, (2, 3), (7, 8), (9, 10))
+    assert c.board.sacked.size == 2 * MSS
+    assert c.snd_una == c.iss + at(4)
+    assert wire.core.counters["tcp.dsacks_received"] == late == 0
+    sacks(wire, c, 1, (0, 1))  # that one is below its own ACK
+    assert wire.core.counters["tcp.dsacks_received"] == 1
+
+
 def test_three_segments_sacked_behind_a_hole_make_it_lost() -> None:
     """6675/4: IsLost, by three ranges or by the octets of more than two segments."""
     wire, c = sending(12)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from scapystack.layers.tcp.options import encode, encode_syn
-from scapystack.layers.tcp.state import CLOSED, ESTABLISHED, SYN_RECEIVED, TIME_WAIT
+from scapystack.layers.tcp.state import CLOSED, ESTABLISHED, RECOVERY, SYN_RECEIVED, TIME_WAIT
+from scapystack.layers.tcp.user import Connection
 from tests.harness.tcp import PEER_ISS, Peer, TcpWire
 
 
@@ -98,6 +99,76 @@ def test_old_timestamp_is_dropped_and_answered() -> None:
     assert c.available == 0
     wire.send(c, "PA", payload=b"hello", tsval=c.ts_recent)
     assert c.available == 5
+
+
+def overtaken(segments: int = 3, **peer: bool) -> tuple[TcpWire, Connection]:
+    """So many segments in flight, the first acknowledged by an ACK that has overtaken earlier ones."""
+    wire = TcpWire(timestamps=True, initial_cwnd_segments=segments, peer=Peer(timestamps=True, **peer))
+    c = wire.established(rtt_ms=10)
+    c.write(b"x" * segments * c.snd_mss)
+    wire.flush()
+    wire.after(ms=10)
+    wire.send(c, "A", ack=1 + c.snd_mss, tsval=c.ts_recent + 20)
+    wire.clear()
+    return wire, c
+
+
+@pytest.mark.parametrize("ack", [1, 1 + 1448])
+def test_ack_that_others_have_overtaken_draws_no_challenge(ack: int) -> None:
+    """RFC 7323 section 5.3, as Linux tempers it: a path that reorders ACKs would have each answered."""
+    wire, c = overtaken()
+    recent = c.ts_recent
+    for age in (20, 1):
+        wire.send(c, "A", ack=ack, tsval=recent - age)
+    wire.expect_nothing()
+    assert (c.ts_recent, c.snd_wnd) == (recent, 65_535 << c.snd_wscale)
+    assert wire.core.counters["tcp.late_acks"] == 2
+    assert wire.core.counters["tcp.drop.paws"] == wire.core.counters["tcp.challenge_acks"] == 0
+
+
+def test_ack_overtaken_by_text_of_the_peer_is_dropped_in_silence() -> None:
+    """7323/5.3, as Linux: PAWSOldAck."""
+    wire, c = overtaken()
+    wire.send(c, "A", payload=b"later", tsval=c.ts_recent + 1)
+    wire.clear()
+    wire.send(c, "A", seq=1, ack=1, tsval=c.ts_recent - 5)
+    wire.expect_nothing()
+    assert wire.core.counters["tcp.drop.paws_old_ack"] == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "late"),
+    [({}, 1_000), ({"ack": 1449 + 1}, 5), ({"seq": 50}, 5), ({"wnd": 65_535, "ack": 1449}, 5), ({"wnd": 0}, 5)],
+    ids=["too old", "of something new", "outside the window", "with a wider window", "with a closed one"],
+)
+def test_old_timestamp_on_an_ack_that_is_no_plain_duplicate_is_answered(how: dict[str, int], late: int) -> None:
+    """7323/5.3: a peer whose clock has gone back must learn of it."""
+    wire, c = overtaken()
+    wire.send(c, "A", ack=1449, wnd=60_000, tsval=c.ts_recent + 1)
+    wire.clear()
+    before = (c.ts_recent, c.snd_una, c.snd_wnd)
+    wire.send(c, "A", **{"ack": 1449, "wnd": 60_000, **how, "tsval": c.ts_recent - late})
+    wire.expect("A")
+    assert (c.ts_recent, c.snd_una, c.snd_wnd) == before
+    assert wire.core.counters["tcp.drop.paws"] == 1
+
+
+def test_duplicate_acks_with_old_timestamps_count_for_a_peer_without_sack() -> None:
+    """5681/3.2-b: three say that a segment is lost, in whatever order they come."""
+    wire, c = overtaken(segments=6, sack=False)
+    recent = c.ts_recent
+    for tsval in (recent + 3, recent + 2, recent + 1):
+        wire.send(c, "A", ack=1449, tsval=tsval)
+    assert [(seg.seq - c.iss) & 0xFFFFFFFF for seg in wire.take()][-1] == 1449
+    assert c.ca_state == RECOVERY
+    assert c.ts_recent == recent + 3
+
+
+def test_sack_on_an_ack_with_an_old_timestamp_is_news() -> None:
+    """2018: what has arrived has arrived, and one ACK has no room for all ranges."""
+    wire, c = overtaken(segments=6)
+    wire.send(c, "A", ack=1, sack=((1 + 2 * 1448, 1 + 3 * 1448),), tsval=c.ts_recent - 1)
+    assert c.board.sacked.size == 1448
 
 
 def test_old_timestamp_after_24_idle_days_is_taken() -> None:
