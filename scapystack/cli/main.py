@@ -24,6 +24,7 @@ COMMANDS = {
     "doctor": "Can this machine run a stack? What is missing, and how to get it.",
     "nc": "Send and receive over TCP or UDP, as nc does, from a stack of its own.",
     "ping": "Send echo requests from a stack of its own.",
+    "replay": "Replay captures against the stack, as regression tests.",
     "run": "Run a stack on a TAP, with services on it.",
 }
 """Every command and what its line in `--help` says."""

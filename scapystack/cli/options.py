@@ -192,15 +192,23 @@ def _stack(options: dict[str, Any], config: StackConfig, tap: TapLink) -> Stack:
 def configured(settings: tuple[str, ...], profile: str = "linux") -> StackConfig:
     """The profile with `NAME=VALUE` applied in order. Raises ConfigError."""
     config = StackConfig.profile(profile)
+    for name, value in overrides(settings).items():
+        config.set(name, value)
+    config.check()
+    return config
+
+
+def overrides(settings: tuple[str, ...]) -> dict[str, str]:
+    """What `NAME=VALUE` says, by name. Raises ConfigError for what is not that, and for a wrong congestion control."""
+    values = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise ConfigError(f"--set takes NAME=VALUE, not {setting!r}")
-        config.set(name.strip(), value.strip())
+        values[name.strip()] = value.strip()
         if name.strip() == "tcp.congestion":
             _check_congestion(value.strip())
-    config.check()
-    return config
+    return values
 
 
 def _check_congestion(name: str) -> None:

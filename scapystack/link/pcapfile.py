@@ -1,4 +1,4 @@
-"""Capture files: a writer for pcap and pcapng, and a small reader.
+"""Capture files: a writer for pcap and pcapng. `pcapread` reads them.
 
 pcap after draft-ietf-opsawg-pcap (its nanosecond variant), pcapng after draft-ietf-opsawg-pcapng,
 with what Wireshark shows of it: a section that names us, interfaces with names, packets with their
@@ -11,39 +11,37 @@ from __future__ import annotations
 import errno
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 from typing import BinaryIO
 
 from scapystack.base.errors import LinkError
 from scapystack.base.types import Buffer, Nanoseconds
+from scapystack.link.pcapread import (
+    BYTE_ORDER,
+    EPB,
+    EPB_FLAGS,
+    IDB,
+    IF_NAME,
+    IF_TSRESOL,
+    LINKTYPE_ETHERNET,
+    OPT_COMMENT,
+    OPT_END,
+    PCAP_NANO,
+    SHB,
+)
 
 log = logging.getLogger("scapystack")
 
-LINKTYPE_ETHERNET = 1
 SNAPLEN = 262_144
 """What Wireshark and tcpdump take at most; a super-segment has about 65,600."""
 
 INBOUND = 1
 OUTBOUND = 2
 
-_PCAP_NANO = 0xA1B23C4D
-_PCAP_MICRO = 0xA1B2C3D4
-_SHB = 0x0A0D0D0A
-_IDB = 1
-_EPB = 6
-_BYTE_ORDER = 0x1A2B3C4D
-
-_OPT_END = 0
-_OPT_COMMENT = 1
 _SHB_USERAPPL = 4
-_IF_NAME = 2
 _IF_DESCRIPTION = 3
 _IF_MACADDR = 6
-_IF_TSRESOL = 9
-_EPB_FLAGS = 2
 
 _PCAP_HEADER = Struct("<IHHiIII")
 _PCAP_RECORD = Struct("<IIII")
@@ -98,21 +96,21 @@ class CaptureFile:
 
     def _header(self) -> bytes:
         if self.format == "pcap":
-            return _PCAP_HEADER.pack(_PCAP_NANO, 2, 4, 0, 0, SNAPLEN, LINKTYPE_ETHERNET)
-        body = Struct("<IHHq").pack(_BYTE_ORDER, 1, 0, -1)
-        return _block(_SHB, body + _option(_SHB_USERAPPL, b"scapystack") + _option(_OPT_END, b""))
+            return _PCAP_HEADER.pack(PCAP_NANO, 2, 4, 0, 0, SNAPLEN, LINKTYPE_ETHERNET)
+        body = Struct("<IHHq").pack(BYTE_ORDER, 1, 0, -1)
+        return _block(SHB, body + _option(_SHB_USERAPPL, b"scapystack") + _option(OPT_END, b""))
 
     def interface(self, name: str, description: str = "", mac: bytes = b"") -> int:
         """Describe an interface; its number, for `packet`. (A pcap file knows none: 0.)"""
         if self.format == "pcap":
             return 0
-        options = _option(_IF_NAME, name.encode())
+        options = _option(IF_NAME, name.encode())
         if description:
             options += _option(_IF_DESCRIPTION, description.encode())
         if len(mac) == 6:
             options += _option(_IF_MACADDR, mac)
-        options += _option(_IF_TSRESOL, b"\x09") + _option(_OPT_END, b"")
-        self._put(_block(_IDB, Struct("<HHI").pack(LINKTYPE_ETHERNET, 0, SNAPLEN) + options))
+        options += _option(IF_TSRESOL, b"\x09") + _option(OPT_END, b"")
+        self._put(_block(IDB, Struct("<HHI").pack(LINKTYPE_ETHERNET, 0, SNAPLEN) + options))
         self._interfaces += 1
         return self._interfaces - 1
 
@@ -133,15 +131,15 @@ class CaptureFile:
             return _PCAP_RECORD.pack(seconds & 0xFFFFFFFF, nanoseconds, len(kept), size) + kept
         options = b""
         if direction:
-            options += _option(_EPB_FLAGS, direction.to_bytes(4, "little"))
+            options += _option(EPB_FLAGS, direction.to_bytes(4, "little"))
         if comment:
-            options += _option(_OPT_COMMENT, comment.encode()[:65_535])
+            options += _option(OPT_COMMENT, comment.encode()[:65_535])
         if options:
-            options += _option(_OPT_END, b"")
+            options += _option(OPT_END, b"")
         padding = -len(kept) % 4
         length = 32 + len(kept) + padding + len(options)
         high, low = at >> 32 & 0xFFFFFFFF, at & 0xFFFFFFFF
-        head = _EPB_HEADER.pack(_EPB, length, interface, high, low, len(kept), size)
+        head = _EPB_HEADER.pack(EPB, length, interface, high, low, len(kept), size)
         return b"".join((head, kept, bytes(padding), options, length.to_bytes(4, "little")))
 
     def write(self, *records: bytes) -> None:
@@ -172,86 +170,3 @@ class CaptureFile:
         file, self._file = self._file, None
         if file is not None and self._ours:
             file.close()
-
-
-@dataclass(slots=True)
-class CapturedPacket:
-    """One packet of a capture file. `size` is its length on the wire (`data` may have been cut)."""
-
-    data: bytes
-    at: Nanoseconds
-    size: int
-    interface: str = ""
-    direction: int = 0
-    comment: str = ""
-
-
-def read_capture(path: str | Path) -> list[CapturedPacket]:
-    """The Ethernet packets of a pcap or pcapng file, in either byte order; a torn last record is left out.
-
-    Raises LinkError for what is neither, and OSError if it cannot be read.
-    """
-    octets = Path(path).read_bytes()
-    magic = octets[:4]
-    if magic == _SHB.to_bytes(4, "little"):
-        return list(_read_pcapng(octets))
-    for order in "<>":
-        for number, factor in ((_PCAP_NANO, 1), (_PCAP_MICRO, 1_000)):
-            if magic == Struct(order + "I").pack(number):
-                return list(_read_pcap(octets, order, factor))
-    raise LinkError(f"{path} is neither a pcap nor a pcapng file")
-
-
-def _read_pcap(octets: bytes, order: str, factor: int) -> Iterator[CapturedPacket]:
-    record = Struct(order + "IIII")
-    at = _PCAP_HEADER.size
-    while at + 16 <= len(octets):
-        seconds, fraction, kept, size = record.unpack_from(octets, at)
-        at += 16
-        if at + kept > len(octets):
-            return
-        yield CapturedPacket(octets[at : at + kept], seconds * 1_000_000_000 + fraction * factor, size)
-        at += kept
-
-
-def _read_pcapng(octets: bytes) -> Iterator[CapturedPacket]:
-    order = "<"
-    interfaces: list[tuple[str, int]] = []
-    at = 0
-    while at + 12 <= len(octets):
-        if octets[at : at + 4] == _SHB.to_bytes(4, "little"):
-            order = "<" if octets[at + 8 : at + 12] == _BYTE_ORDER.to_bytes(4, "little") else ">"
-            interfaces = []
-        kind, length = Struct(order + "II").unpack_from(octets, at)
-        if length < 12 or at + length > len(octets):
-            return
-        body = octets[at + 8 : at + length - 4]
-        at += length
-        if kind == _IDB:
-            options = dict(_options(body[8:], order))
-            resolution = options.get(_IF_TSRESOL, b"\x06")[0]
-            interfaces.append((options.get(_IF_NAME, b"").decode(errors="replace"), resolution))
-        elif kind == _EPB:
-            yield _enhanced_packet(body, order, interfaces)
-
-
-def _enhanced_packet(body: bytes, order: str, interfaces: Sequence[tuple[str, int]]) -> CapturedPacket:
-    number, high, low, kept, size = Struct(order + "IIIII").unpack_from(body)
-    name, resolution = interfaces[number] if number < len(interfaces) else ("", 6)
-    ticks = high << 32 | low
-    # if_tsresol: a negative power of 2 with the top bit, else of 10
-    units = 1 << (resolution & 127) if resolution & 128 else 10**resolution
-    options = dict(_options(body[20 + kept + -kept % 4 :], order))
-    flags = int.from_bytes(options.get(_EPB_FLAGS, b""), "little" if order == "<" else "big")
-    comment = options.get(_OPT_COMMENT, b"").decode(errors="replace")
-    return CapturedPacket(body[20 : 20 + kept], ticks * 1_000_000_000 // units, size, name, flags & 3, comment)
-
-
-def _options(octets: bytes, order: str) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + 4 <= len(octets):
-        code, length = Struct(order + "HH").unpack_from(octets, at)
-        if code == _OPT_END:
-            return
-        yield code, octets[at + 4 : at + 4 + length]
-        at += 4 + length + -length % 4

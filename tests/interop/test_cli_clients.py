@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from scapystack.cli.demo_steps import STEPS
-from scapystack.link.pcapfile import read_capture
+from scapystack.link.pcapread import read_capture
 from tests.interop.netns import needs
 
 PROGRAM = (sys.executable, "-m", "scapystack")

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from scapystack.link import netns as namespaces
-from scapystack.link.pcapfile import read_capture
+from scapystack.link.pcapread import read_capture
 from tests.interop.netns import needs
 
 PROGRAM = (sys.executable, "-m", "scapystack")

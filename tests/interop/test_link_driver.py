@@ -9,7 +9,8 @@ import pytest
 from scapystack.base.types import MILLISECOND
 from scapystack.link.capture import CaptureLink
 from scapystack.link.impair import ImpairedLink, Impairment, drop, tcp
-from scapystack.link.pcapfile import INBOUND, OUTBOUND, read_capture
+from scapystack.link.pcapfile import INBOUND, OUTBOUND
+from scapystack.link.pcapread import read_capture
 from tests.interop.netns import KERNEL, STACK, needs, stack_on_tap
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from scapy.utils import RawPcapNgReader
 
-from scapystack.link.pcapfile import read_capture
+from scapystack.link.pcapread import read_capture
 from tests.sim.scenario import Scenario, digest
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from scapystack.cli.demo_steps import STEPS
-from scapystack.link.pcapfile import read_capture
+from scapystack.link.pcapread import read_capture
 
 MAIN = "from scapystack.cli.main import main; import sys; sys.argv = ['scapystack', 'demo', *sys.argv[1:]]; main()"
 

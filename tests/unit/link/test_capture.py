@@ -15,7 +15,8 @@ from scapystack.base.iface import Interface
 from scapystack.codec import frame_of
 from scapystack.link.capture import Capture, CaptureLink
 from scapystack.link.memory import MemoryLink
-from scapystack.link.pcapfile import INBOUND, OUTBOUND, CaptureFile, read_capture
+from scapystack.link.pcapfile import INBOUND, OUTBOUND, CaptureFile
+from scapystack.link.pcapread import read_capture
 from scapystack.runtime.clock import VirtualClock
 
 AT = 1_700_000_000_123_456_789

@@ -1,0 +1,187 @@
+"""What a recorded TCP conversation shows of its two sides, gathered packet by packet while a capture is split.
+
+A replay needs to know some things before it begins: what each side offered in its SYN (the stack is set up
+to offer the same), how large its window grew, whether its application turned Nagle's algorithm off or asked for
+keep-alives; and why a conversation cannot be replayed at all. Numbers count from the initial sequence number,
+unwrapped, so that the SYN is 0 and the first octet of the stream 1.
+"""
+
+from __future__ import annotations
+
+from scapystack.base.segment import ACK, FIN, RST, SYN, URG, Segment
+from scapystack.base.types import Nanoseconds
+from scapystack.layers.tcp.ranges import RangeSet
+
+MASK, HALF = 0xFFFFFFFF, 0x80000000
+
+
+class Counter32:
+    """32-bit numbers, counted from `base` and unwrapped: each is taken for the one nearest to the last."""
+
+    __slots__ = ("base", "last")
+
+    def __init__(self, base: int) -> None:
+        self.base = base
+        self.last = 0
+
+    def __call__(self, number: int) -> int:
+        at = self.last + ((number - self.base - self.last + HALF) & MASK) - HALF
+        self.last = max(self.last, at)
+        return at
+
+
+class TcpSide:
+    """One side of a recorded TCP conversation."""
+
+    def __init__(self) -> None:
+        self.syn: Segment | None = None
+        self.count: Counter32 | None = None  # of its sequence numbers
+        self.octets = RangeSet()  # of its stream that are in the capture
+        self.top = 0  # past all that it sent, SYN and FIN included
+        self.acknowledged = 0  # by the other side
+        self.fin: int | None = None
+        self.resets = 0
+        self.resets_after_fin = 0
+        self.packets = 0
+        self.damaged = 0
+        self.largest = 0
+        self.window = 0  # the largest it offered, in octets
+        self.closed_window = False  # what it offers now is nothing
+        self.nodelay = False
+        self.urgent = False
+        self.keepalive_idle: Nanoseconds = 0
+        self.keepalive_interval: Nanoseconds = 0
+        self._probed_at: Nanoseconds = 0
+
+    @property
+    def wscale(self) -> int:
+        """The shift that its SYN offers."""
+        return self.syn.wscale or 0 if self.syn is not None else 0
+
+    @property
+    def missing(self) -> int:
+        """Octets of its stream that the other side has acknowledged and the capture lacks."""
+        end = self.acknowledged - (self.fin is not None and self.acknowledged > self.fin)
+        return max(0, end - 1 - self.octets.overlap(1, max(end, 1)))
+
+
+class TcpFacts:
+    """Both sides: `opener` sent the first SYN."""
+
+    def __init__(self) -> None:
+        self.opener = TcpSide()
+        self.other = TcpSide()
+        self.cut_off = 0  # packets that the snap length cut
+        self.scaled = False
+        self.timestamps = False
+        self._last_at: Nanoseconds = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether the connection has come to its end: both FINs, or a RST."""
+        a, b = self.opener, self.other
+        return bool(a.resets or b.resets) or (a.fin is not None and b.fin is not None)
+
+    def begins_anew(self, seg: Segment, by_opener: bool) -> bool:
+        """Whether this is the first SYN of another connection between the same ports."""
+        if seg.flags & (SYN | ACK) != SYN:
+            return False
+        side = self.opener if by_opener else self.other
+        if side.syn is None:
+            return self.over
+        return seg.seq != side.syn.seq and (self.over or self.other.syn is None or bool(self.other.packets))
+
+    def add(self, seg: Segment, by_opener: bool, at: Nanoseconds, damaged: bool, cut_off: int) -> None:
+        """Take the next packet of the capture."""
+        side, peer = (self.opener, self.other) if by_opener else (self.other, self.opener)
+        side.packets += 1
+        side.damaged += damaged
+        flags = seg.flags
+        self.cut_off += bool(cut_off)
+        if flags & SYN and side.syn is None:
+            self._syn(side, seg)
+        if side.count is None:
+            side.resets += bool(flags & RST)
+            self._last_at = at
+            return
+        if flags & RST:
+            side.resets += 1
+            side.resets_after_fin += side.fin is not None
+        start = side.count(seg.seq)
+        self._sent(side, peer, seg, start, at, damaged)
+        if flags & ACK and peer.count is not None:
+            peer.acknowledged = max(peer.acknowledged, peer.count.last + _behind(peer.count, seg.ack))
+        if not flags & (SYN | RST):
+            window = seg.wnd << side.wscale if self.scaled else seg.wnd
+            side.window = max(side.window, window)
+            side.closed_window = not window
+        elif flags & SYN:
+            side.window = max(side.window, seg.wnd)
+        self._last_at = at
+
+    def _syn(self, side: TcpSide, seg: Segment) -> None:
+        side.syn = seg
+        seg.payload = bytes(seg.payload)  # a view of the capture must not stay
+        side.count = Counter32(seg.seq)
+        side.top = 1
+        a, b = self.opener.syn, self.other.syn
+        self.scaled = a is not None and b is not None and a.wscale is not None and b.wscale is not None
+        self.timestamps = a is not None and b is not None and a.tsval is not None and b.tsval is not None
+
+    def _sent(self, side: TcpSide, peer: TcpSide, seg: Segment, start: int, at: Nanoseconds, damaged: bool) -> None:
+        flags = seg.flags
+        length = len(seg.payload)
+        first = start + bool(flags & SYN)  # of the text
+        if flags & (SYN | FIN | RST) == 0 and length <= 1 and start == side.top - 1 > 0 and not peer.closed_window:
+            self._keepalive(side, at)
+        if length and not flags & RST:
+            if not damaged:
+                side.octets.add(first, first + length)
+            full = _full(peer)
+            if length < full and side.top > side.acknowledged > 0 and first >= side.top and not peer.closed_window:
+                side.nodelay = True
+            side.largest = max(side.largest, length)
+        side.urgent |= bool(flags & URG)
+        if flags & FIN and not damaged:
+            side.fin = first + length
+        if not flags & RST:
+            side.top = max(side.top, start + seg.length)
+
+    def _keepalive(self, side: TcpSide, at: Nanoseconds) -> None:
+        """A probe: how long was it quiet before?"""
+        if not side.keepalive_idle:
+            side.keepalive_idle = at - self._last_at
+        elif side._probed_at == self._last_at and not side.keepalive_interval:
+            side.keepalive_interval = at - side._probed_at  # nobody has answered the one before
+        side._probed_at = at
+
+    # -- what follows ----------------------------------------------------------------------------------
+
+    def why_not(self, as_opener: bool) -> str:
+        """Why the stack cannot take the part of the opener, or of the other side; "" if it can."""
+        opener, other = self.opener, self.other
+        if opener.syn is None or (other.syn is None and other.packets and not other.resets):
+            return "no handshake: the capture begins in the middle of the connection"
+        if self.cut_off:
+            return f"{_packets(self.cut_off)} cut by the snap length (capture with -s 0)"
+        if opener.syn is not None and not as_opener and not other.packets:
+            return "nobody answers the SYN"
+        for side, name in ((opener, "the client"), (other, "the server")):
+            if side.missing and other.syn is not None:
+                return f"a gap: {side.missing:,} octets that {name} sent are not in the capture"
+        return ""
+
+
+def _behind(count: Counter32, ack: int) -> int:
+    """How far an acknowledgment is from the last number that was sent."""
+    return ((ack - count.base - count.last + HALF) & MASK) - HALF
+
+
+def _full(peer: TcpSide) -> int:
+    """What a full segment to `peer` carries at least."""
+    mss = peer.syn.mss if peer.syn is not None and peer.syn.mss is not None else 536
+    return mss - 12 - 28
+
+
+def _packets(n: int) -> str:
+    return "1 packet" if n == 1 else f"{n} packets"
