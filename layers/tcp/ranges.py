@@ -8,6 +8,7 @@ is to say quickly what is new in one: two bisections, whatever the length of the
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from typing import cast
 
 
 class RangeSet:
@@ -91,3 +92,8 @@ class RangeSet:
         self.lefts.clear()
         self.rights.clear()
         self.size = 0
+
+
+NO_RANGES = RangeSet()
+"""An empty one, shared by all who have none: nothing can be added to it."""
+NO_RANGES.lefts = NO_RANGES.rights = cast("list[int]", ())

@@ -16,9 +16,10 @@ What one ACK told stands in the attributes below "the last ACK" until the next `
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from typing import cast
 
 from scapystack.base.types import Nanoseconds
-from scapystack.layers.tcp.ranges import RangeSet
+from scapystack.layers.tcp.ranges import NO_RANGES, RangeSet
 
 MASK = 0xFFFFFFFF
 HALF = 0x80000000
@@ -26,6 +27,9 @@ _LEAST_APART = 256
 """So many octets of flight allow one more SACKed range. A peer that tells of every other octet, and each of them
 splits a piece, would have 4 MB of flight cost 1 GB of memory, and each retransmission be one octet."""
 _LEAST_RANGES = 64
+# of a board to which nothing has happened; tuples, so that nobody can put into one list what is another board's
+_NOTHING = cast("list[int]", ())
+_NEVER_AGAIN = cast("list[tuple[Nanoseconds, int, int]]", ())
 
 
 class Piece:
@@ -81,12 +85,11 @@ class Scoreboard:
         self.nxt = start
         self.pieces: list[Piece] = []
         self._starts: list[int] = []  # of each piece, for bisection
-        self.sacked = RangeSet()
-        self._lost: list[int] = []  # the starts of the pieces that are lost and not sent again yet
+        self.sacked = NO_RANGES
+        self._lost = _NOTHING  # the starts of the pieces that are lost and not sent again yet
         self.lost_octets = 0
         self.lost_total = 0  # octets ever marked lost
-        # retransmissions: when, start, end; not a deque, of which an empty one takes 760 octets
-        self._again: list[tuple[Nanoseconds, int, int]] = []
+        self._again = _NEVER_AGAIN  # retransmissions: when, start, end
         self.seen = start  # no original piece before this is in flight: all are lost, sent again or gone
         self.dup_octets = 0  # without SACK: what duplicates say has arrived, somewhere
         self.dup_limit = 0
@@ -183,7 +186,10 @@ class Scoreboard:
         first.delivered_at = self.delivered_at
         first.first_sent_at = self.first_sent_at
         first.app_limited = self.delivered <= self.app_limited
-        self._again.append((now, start, end))
+        if self._again:
+            self._again.append((now, start, end))
+        else:
+            self._again = [(now, start, end)]
 
     # -- what arrives ----------------------------------------------------------------------------------
 
@@ -241,6 +247,8 @@ class Scoreboard:
                 good.append((left, right))
         if len(good) > 1:
             good.sort()  # the newest stand first, and what came before them is none that came late
+        if sacked is NO_RANGES and good:
+            self.sacked = sacked = RangeSet()
         most = max((self.nxt - una) // _LEAST_APART, _LEAST_RANGES)
         new = 0
         for left, right in good:
@@ -322,7 +330,13 @@ class Scoreboard:
             n = piece.end - piece.start
             self.lost_octets += n
             self.lost_total += n
-            insort(self._lost, piece.start)
+            self._note_lost(piece.start)
+
+    def _note_lost(self, start: int) -> None:
+        if self._lost:
+            insort(self._lost, start)
+        else:
+            self._lost = [start]
 
     def lose_head(self, limit: int) -> int:
         """The first `limit` octets count as lost (without SACK nobody can say which others); how many were not yet."""
@@ -357,7 +371,7 @@ class Scoreboard:
             if piece.retransmitted:
                 again.add((piece.sent_at, start, piece.end))
         self._again = sorted(again)
-        self._lost.clear()
+        self._lost = _NOTHING
         self.lost_octets = 0
         self.seen = self.una
 
@@ -372,7 +386,7 @@ class Scoreboard:
     def forget_sacks(self) -> None:
         """All that was SACKed has to go again."""
         missing = list(zip(self.sacked.lefts, self.sacked.rights, strict=True))
-        self.sacked.clear()
+        self.sacked = NO_RANGES
         for left, right in missing:
             piece = Piece(left, right, 0)
             piece.retransmitted = True  # nobody can time it
@@ -455,7 +469,7 @@ class Scoreboard:
             self.pieces.insert(i, piece)
             starts.insert(i, at)
             if piece.lost:
-                insort(self._lost, at)
+                self._note_lost(at)
         return i
 
     def _unmark(self, piece: Piece) -> None:

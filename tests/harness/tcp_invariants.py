@@ -126,7 +126,7 @@ def check_scoreboard(board: Scoreboard) -> None:
         at = end
     assert at == board.nxt
     lost = [p for p in board.pieces if p.lost]
-    assert board._lost == [p.start for p in lost]
+    assert list(board._lost) == [p.start for p in lost]
     assert board.lost_octets == sum(p.end - p.start for p in lost)
     assert board.sacked.size == sum(board.sacked.rights) - sum(board.sacked.lefts)
     assert 0 <= board.pipe <= board.nxt - board.una
