@@ -63,7 +63,7 @@ def _take(c: Tcb, seg: Segment, acked: int) -> None:
     board = c.board
     pipe = board.pipe
     delivered = board.delivered
-    board.begin_ack(_echo_ms(c, seg), c.rtt.min_rtt)
+    board.begin_ack(echo_ms(c, seg), c.rtt.min_rtt)
     if acked:
         octets = acked
         if c.fin_sent and acked == board.nxt - board.una:
@@ -128,7 +128,7 @@ def time_round_trip(c: Tcb, now: Nanoseconds) -> None:
     at = board.oldest_at if board.resent_at is None else board.resent_at
     if at:
         # RFC 7323 appendix G: about as many samples a window as there are pieces under way
-        c.rtt.sample(now - at, max((len(board.pieces) + 1) >> 1, 1))
+        c.rtt.sample(now - at, now, max((len(board.pieces) + 1) >> 1, 1))
         c.rack.sampled = True
         if c.cc.wants_rtt:
             c.cc.on_rtt(max(now - (board.newest_at or at), 1), now)
@@ -143,16 +143,16 @@ def time_syn(c: Tcb, seg: Segment, now: Nanoseconds) -> None:
     if c.syn_at > 0:
         rtt = now - c.syn_at
     else:
-        echo = _echo_ms(c, seg)
+        echo = echo_ms(c, seg)
         if echo is None or echo < -c.syn_at // MILLISECOND:
             return
         rtt = max(now // MILLISECOND - echo, 1) * MILLISECOND
-    c.rtt.sample(rtt)
+    c.rtt.sample(rtt, now)
     if c.cc.wants_rtt:
         c.cc.on_rtt(max(rtt, 1), now)
 
 
-def _echo_ms(c: Tcb, seg: Segment) -> int | None:
+def echo_ms(c: Tcb, seg: Segment) -> int | None:
     """When what TSecr echoes was sent, in ms; None where there is none that we can have sent.
 
     7323/3.2-b: it means something only beside an ACK, and without one nothing comes here.

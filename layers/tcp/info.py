@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from scapystack.base.addr import endpoint_text
 from scapystack.layers.tcp.congestion.control import INFINITE_SSTHRESH
 from scapystack.layers.tcp.pathmtu import advertised_mss
-from scapystack.layers.tcp.rack import DUP_THRESH
 from scapystack.layers.tcp.state import CA_STATE_NAMES, DISORDER, OPEN, STATE_NAMES
 from scapystack.layers.tcp.tally import HELD_BY_BUFFER, HELD_BY_PEER, NOTHING
 from scapystack.layers.tcp.tcb import NEVER, Tcb
@@ -47,7 +46,7 @@ class TcpInfo:
     retrans: int  # of those, the ones sent again and under way
     fackets: int  # 0, as in Linux since RACK
     last_data_sent: int  # ms ago
-    last_ack_sent: int  # 0, as in Linux: not remembered
+    last_ack_sent: int  # 0: Linux has never filled it in (tcp(7) knows no meaning), and nothing else needs the time
     last_data_recv: int  # ms ago
     last_ack_recv: int  # ms ago
     pmtu: int
@@ -57,8 +56,8 @@ class TcpInfo:
     snd_ssthresh: int  # segments
     snd_cwnd: int  # segments
     advmss: int  # what our SYN says, less what timestamps take of it
-    reordering: int  # segments; beyond them RACK goes by time
-    rcv_rtt: int  # 0: nothing here depends on it
+    reordering: int  # segments: how far one was seen to come too late, 3 to 300; RACK itself goes by time
+    rcv_rtt: int  # the receiver's estimate of the round trip, by timestamps; 0 without, and before text came
     rcv_space: int  # the receive buffer
     total_retrans: int  # segments
     pacing_rate: int  # octets a second; UNLIMITED where nothing paces
@@ -68,7 +67,7 @@ class TcpInfo:
     segs_out: int
     segs_in: int
     notsent_bytes: int
-    min_rtt: int  # the least sample; 0 before the first
+    min_rtt: int  # the least sample of the last five minutes; 0 before the first
     data_segs_in: int
     data_segs_out: int
     delivery_rate: int  # octets a second, by the last ACK that told of one; the path's, where that was ever full
@@ -162,8 +161,8 @@ def snapshot(c: Tcb) -> TcpInfo:
         snd_ssthresh=INFINITE_SSTHRESH if c.cc.ssthresh >= INFINITE_SSTHRESH else c.cc.ssthresh // mss,
         snd_cwnd=c.cc.cwnd // mss,
         advmss=advertised_mss(c) - (12 if c.ts_ok else 0),
-        reordering=DUP_THRESH,
-        rcv_rtt=0,
+        reordering=tally.reordering,
+        rcv_rtt=c.rcv_rtt // 1_000,
         rcv_space=c.options.rcvbuf,
         total_retrans=c.total_retrans,
         pacing_rate=UNLIMITED if paced is None else paced,

@@ -13,7 +13,7 @@ from scapystack.base.segment import ACK, FIN, RST, SYN, URG, Segment
 from scapystack.base.seq import HALF, seq_gt, seq_lt
 from scapystack.base.types import MILLISECOND, SECOND, Buffer
 from scapystack.layers.tcp import ecn, handshake
-from scapystack.layers.tcp.ack import process_ack, process_late
+from scapystack.layers.tcp.ack import echo_ms, process_ack, process_late
 from scapystack.layers.tcp.memory import SHARE
 from scapystack.layers.tcp.pathmtu import advertised_mss
 from scapystack.layers.tcp.reassembly import NOTHING, Reassembly
@@ -326,12 +326,26 @@ def _text(c: Tcb, seg: Segment) -> None:
         _answer(c)
         return
     if seg.seq == c.rcv_nxt:
+        if seg.tsecr != c.rcv_echo and len(payload) >= c.rcv_mss:
+            _time_receiver(c, seg)
         _in_order(c, payload, seg.gso_size)
     else:
         _out_of_order(c, seg.seq, payload)
     if c.fin_at_seq == c.rcv_nxt and not c.fin_received:
         _fin(c)
     c.mark_dirty()
+
+
+def _time_receiver(c: Tcb, seg: Segment) -> None:
+    """For `info`: text that echoes an ACK of ours has come a round trip after that, if the sender had enough to send.
+
+    As Linux's tcp_rcv_rtt_measure_ts: full segments alone, each echo once, smoothed by an eighth, 1 ms at least.
+    """
+    c.rcv_echo = seg.tsecr
+    echo = echo_ms(c, seg)
+    if echo is not None:
+        rtt = max(c.core.now // MILLISECOND - echo, 1) * MILLISECOND
+        c.rcv_rtt += (rtt - c.rcv_rtt) >> 3 if c.rcv_rtt else rtt
 
 
 def _in_order(c: Tcb, payload: Buffer, gso_size: int) -> None:

@@ -105,7 +105,7 @@ def detect_losses(c: Tcb, now: Nanoseconds) -> None:
     rack = c.rack
     if board.reordered:
         rack.reordering_seen = True
-        c.note().reord_seen += 1
+        c.note().reordered(-(-board.reordered // c.snd_mss))
     sacked = board.sacked
     # 6675/4, IsLost: three ranges, or more than two segments' worth
     segments = DUP_THRESH if sacked.size > (DUP_THRESH - 1) * c.snd_mss else len(sacked)
@@ -222,6 +222,8 @@ def on_timeout(c: Tcb, now: Nanoseconds) -> None:
     first = c.retransmits == 0 and not (c.ca_state == LOSS and old is not None and old.recover > board.una)
     if c.ca_state == RECOVERY:
         flight = min(flight, cc.ssthresh)
+    if c.ca_state == OPEN and board.sacked.size >= DUP_THRESH * c.snd_mss:
+        c.note().reordering = DUP_THRESH  # so much reordering was none
     c.note().timeout(now)
     if c.ecn is not None:
         c.ecn.reduced(board.nxt)

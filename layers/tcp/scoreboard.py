@@ -113,7 +113,7 @@ class Scoreboard:
         self.oldest_at: Nanoseconds | None = None  # when the first of the originals delivered was sent, None: none
         self.newest_at: Nanoseconds | None = None  # and the last
         self.original: int | None = None  # the highest end of the originals delivered that had counted as lost
-        self.reordered = False  # an original was delivered after one behind it
+        self.reordered = 0  # how far an original lay behind one that was delivered before it, at most
         self.rate_piece: Piece | None = None
         self.dsack: tuple[int, int] | None = None
 
@@ -198,7 +198,7 @@ class Scoreboard:
         self.echo_ms = echo_ms
         self.min_rtt = min_rtt
         self.resent_at = self.oldest_at = self.newest_at = self.original = self.rate_piece = self.dsack = None
-        self.reordered = False
+        self.reordered = 0
 
     def ack(self, octets: int, now: Nanoseconds) -> None:
         """A cumulative ACK moves `una` on by `octets`."""
@@ -305,7 +305,7 @@ class Scoreboard:
             if end > self.fack:
                 self.fack = end
             elif end < self.fack:
-                self.reordered = True
+                self.reordered = max(self.reordered, self.fack - piece.start)
         if sent_at > self.xmit_at or (sent_at == self.xmit_at and end > self.end_seq):
             self.xmit_at = sent_at
             self.end_seq = end

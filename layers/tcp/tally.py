@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scapystack.base.types import Nanoseconds
+from scapystack.layers.tcp.rack import DUP_THRESH
 
 if TYPE_CHECKING:
     from scapystack.layers.tcp.tcb import Tcb
@@ -18,13 +19,15 @@ BUSY = 1  # something is written and not acknowledged
 HELD_BY_PEER = 2  # the same, and the peer's window alone keeps more from leaving
 HELD_BY_BUFFER = 3  # all that fits into the send buffer is under way, and the application has more
 
+_MOST_REORDERING = 300  # Linux's tcp_max_reordering
+
 
 class Tally:
     """Counts since the connection began. Octets, segments, and spans in nanoseconds."""
 
     __slots__ = (
         "bytes_retrans", "delivered_ce", "dsack_dups", "fastopen_fail", "held_by_buffer_ns", "held_by_peer_ns",
-        "rcv_ooopack", "received_ce", "reord_seen", "rto_ns", "rto_recoveries", "rto_since", "timeouts",
+        "rcv_ooopack", "received_ce", "reord_seen", "reordering", "rto_ns", "rto_recoveries", "rto_since", "timeouts",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -32,6 +35,7 @@ class Tally:
         self.rcv_ooopack = 0
         self.dsack_dups = 0
         self.reord_seen = 0
+        self.reordering = DUP_THRESH  # segments, the most that were seen
         self.timeouts = 0
         self.rto_recoveries = 0
         self.rto_ns = 0  # those that are over
@@ -48,6 +52,11 @@ class Tally:
         if not self.rto_since:
             self.rto_recoveries += 1
             self.rto_since = now
+
+    def reordered(self, segments: int) -> None:
+        """A segment came so many too late."""
+        self.reord_seen += 1
+        self.reordering = max(self.reordering, min(segments, _MOST_REORDERING))
 
     def heard(self, now: Nanoseconds) -> None:
         """After timeouts an ACK has come."""

@@ -108,9 +108,9 @@ class Tcb(Endpoint):
         "heard_at", "held", "irs", "iss", "keepalive_at", "keepalive_sent", "last_ack_sent", "last_acked",
         "last_data_at", "last_text_at", "listener", "local_addr", "local_port", "max_snd_wnd", "mss_acked",
         "mss_since", "mtu_probe", "oob", "oob_seq", "ooo", "options", "pace_at", "pacer", "passive", "peer_mss",
-        "persist_at", "persist_shift", "pmtu_claim", "probe_at", "pseudo", "quick", "rack", "rcv_adv", "rcv_mss",
-        "rcv_nxt", "rcv_shut", "rcv_up", "rcv_wscale", "recvq", "remote_addr", "remote_port", "reorder_at",
-        "retransmits", "route", "rtt", "rtx_at", "sack_ok", "segs_in", "segs_out", "sendbuf", "sending",
+        "persist_at", "persist_shift", "pmtu_claim", "probe_at", "pseudo", "quick", "rack", "rcv_adv", "rcv_echo",
+        "rcv_mss", "rcv_nxt", "rcv_rtt", "rcv_shut", "rcv_up", "rcv_wscale", "recvq", "remote_addr", "remote_port",
+        "reorder_at", "retransmits", "route", "rtt", "rtx_at", "sack_ok", "segs_in", "segs_out", "sendbuf", "sending",
         "sending_since", "snd_mss", "snd_nxt", "snd_una", "snd_up", "snd_wl1", "snd_wl2", "snd_wnd", "snd_wscale",
         "soft_error", "state", "syn_at", "syn_data", "syn_pending", "syn_retransmitted", "tally", "tcp",
         "total_retrans", "ts_offset", "ts_ok", "ts_recent", "ts_recent_at", "unanswered_since", "usual_snd_wnd",
@@ -234,6 +234,8 @@ class Tcb(Endpoint):
         self.data_segs_out = 0
         self.data_segs_in = 0
         self.bytes_received = 0
+        self.rcv_rtt = 0  # smoothed, in nanoseconds
+        self.rcv_echo: int | None = None  # TSecr of the text that it was measured by last
         self.sending = IDLE
         self.sending_since: Nanoseconds = 0
         self.busy_ns = 0

@@ -152,6 +152,47 @@ def test_info_counts_dsacks_and_reordering() -> None:
     assert c.info().dsack_dups == 1
 
 
+def test_info_tells_how_far_segments_came_too_late() -> None:
+    """As Linux: from the first octet of the late one to the last of what came before it, up to 300 segments."""
+    wire, c = opened(initial_cwnd_segments=400)
+    wire.send(c, "A")  # a window that is scaled
+    c.write(b"x" * 400 * MSS)
+    wire.flush()
+    wire.after(ms=100)
+    wire.send(c, "A", ack=1, sack=((1 + MSS, 1 + 2 * MSS),))
+    assert c.info().reordering == 3
+    wire.send(c, "A", ack=1 + 2 * MSS)
+    assert (c.info().reordering, c.info().reord_seen) == (3, 1)
+    wire.send(c, "A", ack=1 + 2 * MSS, sack=((1 + 8 * MSS, 1 + 9 * MSS),))
+    wire.send(c, "A", ack=1 + 9 * MSS)
+    assert (c.info().reordering, c.info().reord_seen) == (7, 2)
+    wire.send(c, "A", ack=1 + 9 * MSS, sack=((1 + 398 * MSS, 1 + 399 * MSS),))
+    wire.send(c, "A", ack=1 + 10 * MSS, sack=((1 + 398 * MSS, 1 + 399 * MSS),))
+    assert c.info().reordering == 300
+
+
+def test_info_has_the_receivers_round_trip_by_timestamps() -> None:
+    """Text that echoes an ACK of ours came a round trip after it; each echo counts once, and full segments alone."""
+    wire, c = opened(peer=STAMPS, timestamps=True)
+    full = b"x" * 1_448
+    echo = c.ts_now()
+    wire.after(ms=80)
+    wire.send(c, "A", payload=b"short", tsecr=echo)
+    assert c.info().rcv_rtt == 0
+    wire.send(c, "A", payload=full, tsecr=echo)
+    assert c.info().rcv_rtt == 80_000
+    wire.after(ms=500)
+    wire.send(c, "A", payload=full, tsecr=echo)
+    assert c.info().rcv_rtt == 80_000
+    echo = c.ts_now()
+    wire.after(ms=160)
+    wire.send(c, "A", payload=full, tsecr=echo)
+    assert c.info().rcv_rtt == 90_000
+    wire.send(c, "A", payload=full, tsecr=(c.ts_now() + 5) & 0xFFFFFFFF)  # never sent
+    assert c.info().rcv_rtt == 90_000
+    assert opened()[1].info().rcv_rtt == 0
+
+
 def test_info_tells_what_the_sender_waited_for() -> None:
     """Busy from the first octet to the last ACK; of that, for a closed window, and for a full send buffer."""
     wire, c = opened(sndbuf=10_000, nodelay=True)
