@@ -1,21 +1,75 @@
-"""`Simulation`: several stacks and their links in virtual time, in one thread, always the same way.
+"""`Simulation`: stacks, their links and programs in virtual time, one thing at a time, always the same way.
 
 Between two events nothing happens, so time jumps to the next one: a minute of retransmissions takes
-milliseconds. Stacks are served in the order they were added. Read `driver` first.
+milliseconds. At one time calls come first, then programs (`tasks`), then stacks in the order in which they were
+added. Read `driver` first; `scapystack.sim` builds networks on this.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from errno import EDEADLK
 from heapq import heappop, heappush
+from operator import attrgetter
+from typing import Any
 
 from scapystack.base.types import Nanoseconds
 from scapystack.link.base import Link
 from scapystack.runtime.clock import VirtualClock
 from scapystack.runtime.driver import Driver
+from scapystack.runtime.tasks import Task, Tasks, Waiter
 from scapystack.stack import NetStack
 
 LIMIT = 10_000_000
+
+
+class Event:
+    """A call that is to come. `cancel` takes it back: time does not stop for it any more."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        """Do not call it. Harmless when repeated, or too late."""
+        self.call = None
+
+
+class SimulatedDriver(Driver):
+    """A driver whose rounds a simulation makes: it says when one is due, and when that may have changed."""
+
+    def __init__(self, stack: NetStack, simulation: Simulation, number: int) -> None:
+        self.number = number
+        self.due: Nanoseconds | None = None
+        """When its next round is to be, as the simulation knows it; 0 is at once."""
+        self._changed = simulation.changed
+        self._told = False
+        super().__init__(stack, simulation.clock, strict=True)
+
+    def wake(self) -> None:
+        """Something came from outside of a round: ask again when the next one is due."""
+        if not self._told:
+            self._told = True
+            self._changed.append(self)
+
+    def look(self) -> Nanoseconds | None:
+        """When the next round is due; all that was told before is known by then."""
+        self._told = False
+        return self.next_at()
+
+    def _sleep_time(self) -> float:
+        self.due = self.next_at()
+        return 0.0
+
+    def _leave(self) -> None:
+        try:
+            super()._leave()
+        finally:
+            self.wake()
+
+
+_number = attrgetter("number")
 
 
 class Simulation:
@@ -26,8 +80,12 @@ class Simulation:
 
     def __init__(self, start: Nanoseconds = 0) -> None:
         self.clock = VirtualClock(start)
-        self.drivers: list[Driver] = []
-        self._calls: list[tuple[Nanoseconds, int, Callable[[], None]]] = []
+        self.drivers: list[SimulatedDriver] = []
+        self.changed: list[SimulatedDriver] = []
+        """Drivers that have to be asked again when they are due."""
+        self.tasks = Tasks()
+        self._due: list[tuple[Nanoseconds, int, SimulatedDriver]] = []  # valid where the driver's `due` says so
+        self._calls: list[tuple[Nanoseconds, int, Event]] = []
         self._count = 0
 
     @property
@@ -37,23 +95,57 @@ class Simulation:
 
     def add(self, stack: NetStack, *links: Link) -> Driver:
         """Drive `stack`, with an interface for each of `links`."""
-        driver = Driver(stack, self.clock, strict=True)
+        driver = SimulatedDriver(stack, self, len(self.drivers))
+        self.drivers.append(driver)
         for link in links:
             driver.attach(link)
-        self.drivers.append(driver)
         return driver
 
-    def at(self, time: Nanoseconds, call: Callable[[], None]) -> None:
-        """Call `call` at that time, before the stacks do what is due then."""
+    def at(self, time: Nanoseconds, call: Callable[[], None]) -> Event:
+        """Call `call` at that time, before programs and stacks do what is due then."""
+        event = Event(call)
         self._count += 1
-        heappush(self._calls, (max(time, self.clock.now), self._count, call))
+        heappush(self._calls, (max(time, self.clock.now), self._count, event))
+        return event
+
+    def start(self, call: Callable[[], Any], name: str = "task") -> Task:
+        """Run `call`, which may block in sockets and in `sleep`, from the next step on; `run` raises its errors."""
+        return self.tasks.start(call, name)
+
+    # -- events ----------------------------------------------------------------------------------------
 
     def next_at(self) -> Nanoseconds | None:
         """When something happens next: at once is now; None if nothing ever will."""
-        times = [at for driver in self.drivers if (at := driver.next_at()) is not None]
-        if self._calls:
-            times.append(self._calls[0][0])
-        return max(min(times), self.clock.now) if times else None
+        if self.changed:
+            self._ask()
+        if self.tasks.runnable:
+            return self.clock.now
+        at: Nanoseconds | None = None
+        due = self._due
+        while due:
+            at = due[0][0]
+            if due[0][2].due == at:
+                break
+            heappop(due)
+            at = None
+        calls = self._calls
+        while calls:
+            if calls[0][2].call is not None:
+                if at is None or calls[0][0] < at:
+                    at = calls[0][0]
+                break
+            heappop(calls)
+        return None if at is None else max(at, self.clock.now)
+
+    def _ask(self) -> None:
+        """Put the drivers that told of a change into the order of time."""
+        for driver in self.changed:
+            due = driver.look()
+            if due != driver.due:
+                driver.due = due
+                if due is not None:
+                    heappush(self._due, (due, driver.number, driver))
+        self.changed.clear()
 
     def step(self) -> bool:
         """Move on to the next event and let everything that is due then happen once; False if there is none."""
@@ -61,16 +153,39 @@ class Simulation:
         if at is None:
             return False
         self.clock.advance_to(at)
-        due_calls = []
-        while self._calls and self._calls[0][0] <= at:
-            due_calls.append(heappop(self._calls)[2])
-        for call in due_calls:
-            call()
-        for driver in self.drivers:
-            due = driver.next_at()
-            if due is not None and due <= at:
-                driver.round()
+        if self._calls and self._calls[0][0] <= at:
+            self._call(at)
+        if self.tasks.runnable:
+            self.tasks.run()
+        if self.changed:
+            self._ask()
+        due = self._due
+        if not due or due[0][0] > at:
+            return True
+        drivers = []
+        while due and due[0][0] <= at:
+            entry = heappop(due)
+            if entry[2].due == entry[0]:
+                entry[2].due = None
+                drivers.append(entry[2])
+        if len(drivers) > 1:
+            drivers.sort(key=_number)
+        for driver in drivers:
+            driver.round()
+            if driver.due is not None:
+                heappush(due, (driver.due, driver.number, driver))
         return True
+
+    def _call(self, at: Nanoseconds) -> None:
+        calls = self._calls
+        due = []
+        while calls and calls[0][0] <= at:
+            due.append(heappop(calls)[2])
+        for event in due:
+            if event.call is not None:
+                event.call()
+
+    # -- running ---------------------------------------------------------------------------------------
 
     def run(self, until: Nanoseconds | Callable[[], bool] | None = None, *, limit: int = LIMIT) -> bool:
         """Run until a time (ns), until a condition holds, or (None) until nothing is left to happen.
@@ -78,6 +193,7 @@ class Simulation:
         A condition is asked after every step. True if the time came or the condition holds; False if
         events ran out before. Raises RuntimeError after `limit` steps.
         """
+        self._not_by_a_task()
         if callable(until):
             return self._run_until(until, limit)
         for _ in range(limit):
@@ -101,7 +217,46 @@ class Simulation:
         """Run for so many nanoseconds."""
         self.run(self.clock.now + span)
 
+    def _not_by_a_task(self) -> None:
+        task = self.tasks.calling()
+        if task is not None:
+            raise RuntimeError(f"{task.name} is part of the simulation and cannot run it: let it wait or sleep")
+
+    # -- waiting ---------------------------------------------------------------------------------------
+
+    def waiter(self) -> Waiter:
+        """Something to wait for, until somebody calls its `release`."""
+        return Waiter(self.tasks)
+
+    def wait(self, waiter: Waiter, until: Nanoseconds | None = None) -> bool:
+        """Wait for `waiter` until a time (ns; None: for ever); whether it came free.
+
+        A task gives way to everybody else meanwhile; any other caller runs the simulation itself. Raises
+        OSError (EDEADLK) in the latter where nothing will ever happen.
+        """
+        task = self.tasks.calling()
+        timer = None if until is None else self.at(until, waiter.wake)  # for the others: so that time stops there
+        try:
+            if task is not None:
+                if not waiter.free:
+                    task.block(waiter)
+                return waiter.free
+            while not waiter.free:
+                if until is not None and self.clock.now >= until:
+                    return False
+                if not self.step():
+                    raise OSError(EDEADLK, "The simulation has come to its end: nobody will ever wake this call")
+            return True
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def sleep(self, span: Nanoseconds) -> None:
+        """Let so many nanoseconds pass, for a task or for whoever runs the simulation."""
+        self.wait(self.waiter(), self.clock.now + span)
+
     def close(self) -> None:
-        """Close every driver and its links."""
+        """End every task; close every driver and its links."""
+        self.tasks.close()
         for driver in self.drivers:
             driver.close()

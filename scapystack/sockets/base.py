@@ -12,7 +12,6 @@ import io
 import socket
 import sys
 import warnings
-from _thread import LockType
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from errno import EAGAIN, EBADF, ENOTCONN, EOPNOTSUPP
@@ -29,7 +28,7 @@ from scapystack.sockets.constants import AF_INET, MSG_DONTWAIT, AddressFamily, S
 from scapystack.sockets.pollable import PollFd
 
 if TYPE_CHECKING:
-    from scapystack.sockets.waiting import Ground
+    from scapystack.sockets.waiting import Ground, Waiter
 
 T = TypeVar("T")
 
@@ -51,7 +50,7 @@ class Socket(ABC):
         self._kind = kind
         self._proto = proto
         self._timeout: float | None = socket.getdefaulttimeout()
-        self._channel = Channel()
+        self._channel = Channel(ground.waiter)
         self._io_refs = 0
         self._close_wanted = False
         self._local: tuple[Address, int] | None = None  # what bind() asked for
@@ -123,7 +122,7 @@ class Socket(ABC):
     def _perform(
         self,
         attempt: Callable[[], T | None],
-        wait_on: Callable[[Channel], LockType],
+        wait_on: Callable[[Channel], Waiter],
         flags: int = 0,
         deadline: Nanoseconds | None = None,
     ) -> T:
@@ -151,7 +150,7 @@ class Socket(ABC):
                 deadline = self._deadline()
             self._sleep(waiter, deadline)
 
-    def _sleep(self, waiter: LockType, deadline: Nanoseconds | None) -> None:
+    def _sleep(self, waiter: Waiter, deadline: Nanoseconds | None) -> None:
         """Wait for `waiter`, without the lock. Raises TimeoutError; any signal's exception passes."""
         woken = False
         try:

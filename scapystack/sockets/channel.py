@@ -12,12 +12,12 @@ primitive lock: 0.1 us to make, and a wait in the main thread ends at once for a
 
 from __future__ import annotations
 
-from _thread import LockType, allocate_lock
 from collections.abc import Callable
 from typing import Any
 
 from scapystack.base.events import Endpoint
 from scapystack.sockets.pollable import PollFd
+from scapystack.sockets.waiting import Waiter
 
 Predicate = Callable[[Any], bool]
 
@@ -48,15 +48,17 @@ def connection_writable(connection: Any) -> bool:
 class Channel:
     """One endpoint, the threads that wait for it, and the descriptor that shows its readiness."""
 
-    __slots__ = ("can_read", "can_write", "endpoint", "held", "poll_fd", "readers", "writers")
+    __slots__ = ("_waiter", "can_read", "can_write", "endpoint", "held", "poll_fd", "readers", "writers")
 
-    def __init__(self) -> None:
+    def __init__(self, waiter: Callable[[], Waiter]) -> None:
+        """`waiter` makes them: the ground's."""
+        self._waiter = waiter
         self.endpoint: Any = None
         self.can_read: Predicate = always
         self.can_write: Predicate = always
         self.held = False  # something that was peeked at lies ready outside of the endpoint
-        self.readers: list[LockType] = []
-        self.writers: list[LockType] = []
+        self.readers: list[Waiter] = []
+        self.writers: list[Waiter] = []
         self.poll_fd: PollFd | None = None
 
     def attach(self, endpoint: Endpoint, can_read: Predicate, can_write: Predicate) -> None:
@@ -100,21 +102,19 @@ class Channel:
             endpoint = self.endpoint
             self.poll_fd.show(self.held or self.can_read(endpoint), self.can_write(endpoint))
 
-    def wait_for_read(self) -> LockType:
-        """Register a waiter: a lock that is held, and let go of when there may be something."""
-        waiter = allocate_lock()
-        waiter.acquire()
+    def wait_for_read(self) -> Waiter:
+        """Register a waiter, which is let go of when there may be something."""
+        waiter = self._waiter()
         self.readers.append(waiter)
         return waiter
 
-    def wait_for_write(self) -> LockType:
+    def wait_for_write(self) -> Waiter:
         """The same for room to write, and for a connection that is being made."""
-        waiter = allocate_lock()
-        waiter.acquire()
+        waiter = self._waiter()
         self.writers.append(waiter)
         return waiter
 
-    def forget(self, waiter: LockType) -> None:
+    def forget(self, waiter: Waiter) -> None:
         """Take back a waiter whose thread has given up."""
         for waiters in (self.readers, self.writers):
             if waiter in waiters:
@@ -128,7 +128,7 @@ class Channel:
         self.detach()
 
 
-def _release(waiters: list[LockType]) -> list[LockType]:
+def _release(waiters: list[Waiter]) -> list[Waiter]:
     for waiter in waiters:
         waiter.release()
     return []

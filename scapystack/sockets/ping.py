@@ -34,7 +34,7 @@ class Pinger:
         """Raises OSError (EADDRINUSE) when every identifier is taken."""
         self._ground = ground
         self._driver = driver = ground.driver
-        self._channel = Channel()
+        self._channel = Channel(ground.waiter)
         with driver.entered() as net:
             self._endpoint = net.icmp.open()
             self._channel.attach(self._endpoint, readable, always)

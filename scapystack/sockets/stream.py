@@ -7,7 +7,6 @@ reported once, as the kernel does: after that there is end of file to read, and 
 
 from __future__ import annotations
 
-from _thread import LockType, allocate_lock
 from collections.abc import Callable
 from errno import (
     EADDRNOTAVAIL,
@@ -39,7 +38,7 @@ from scapystack.sockets.tcpinfo import pack_tcp_info
 if TYPE_CHECKING:
     from scapystack.layers.tcp.listen import Listener
     from scapystack.layers.tcp.user import Connection
-    from scapystack.sockets.waiting import Ground
+    from scapystack.sockets.waiting import Ground, Waiter
 
 _FIN_ACKNOWLEDGED = frozenset((FIN_WAIT_2, TIME_WAIT, CLOSED))
 _SOCKET_SETTINGS = frozenset(("reuse", "broadcast", "fastopen_connect"))  # kept here; all others are TCP's Options
@@ -381,13 +380,12 @@ class StreamSocket(Socket):
 
     def _close(self) -> None:
         linger = self._options.linger_s
-        waiter: LockType | None = None
+        waiter: Waiter | None = None
         with self._driver.entered():
             connection = self._connection
             super()._close()
             if linger and connection is not None and self._timeout != 0 and connection.state not in _FIN_ACKNOWLEDGED:
-                waiter = allocate_lock()
-                waiter.acquire()
+                waiter = self._ground.waiter()
                 connection.on_ready = _Linger(connection, waiter)
         if waiter is not None:
             # SO_LINGER: until the peer has acknowledged everything, FIN too, or the time is up
@@ -424,7 +422,7 @@ class _Linger:
 
     __slots__ = ("_connection", "_waiter")
 
-    def __init__(self, connection: Connection, waiter: LockType) -> None:
+    def __init__(self, connection: Connection, waiter: Waiter) -> None:
         self._connection = connection
         self._waiter = waiter
 

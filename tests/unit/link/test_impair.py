@@ -9,7 +9,18 @@ from scapystack.base.errors import ConfigError
 from scapystack.base.frames import CSUM_NONE, Frame
 from scapystack.base.types import MILLISECOND, SECOND
 from scapystack.codec import frame_of
-from scapystack.link.impair import ImpairedLink, Impairment, corrupt, delay, drop, duplicate, mark, replace, tcp
+from scapystack.link.impair import (
+    GilbertElliott,
+    ImpairedLink,
+    Impairment,
+    corrupt,
+    delay,
+    drop,
+    duplicate,
+    mark,
+    replace,
+    tcp,
+)
 from scapystack.link.memory import MemoryLink
 from tests.unit.link.test_capture import open_frame, packet
 
@@ -206,6 +217,51 @@ def test_super_segments_are_cut_first_unless_whole():
     assert whole.gso_size == 1000
 
 
+def test_queue_of_frames_loses_what_finds_it_full():
+    faults = Impairment(rate=60_000, queue_ms=1_000, queue_frames=3)
+    link, far = impaired(tx=faults)
+    link.advance(0)
+    link.write(numbered(10))  # one on the line, three wait
+    link.advance(MILLISECOND)
+    link.write(numbered(10, start=10))  # one has left, so that there is room for one
+    while (at := link.next_at()) is not None:
+        link.advance(at)
+    assert numbers(far.read()) == [0, 1, 2, 3, 10]
+    assert faults.lost == 15
+
+
+def test_bursts_by_gilbert_and_elliott_have_the_shares_of_both_states():
+    """A share of 0.02 / (0.02 + 0.18) in the bad state, that loses half; 1% in the good one."""
+    model = GilbertElliott(0.02, 0.18, loss_good=0.01, loss_bad=0.5)
+    got = through(Impairment(bursts=model), count=60_000)
+    assert 0.85 * 0.059 < 1 - len(got) / 60_000 < 1.15 * 0.059
+    assert sum(runs_lost(got, 60_000)) / len(runs_lost(got, 60_000)) > 1.2
+
+
+def test_bursts_that_never_end_lose_all_until_there_is_a_pause():
+    faults = Impairment(bursts=GilbertElliott(1.0, 0.0))
+    assert through(faults) == []
+    faults.bursts = None
+    assert through(faults, count=3) == [0, 1, 2]
+
+
+def test_reordered_frame_that_nothing_overtakes_in_time_comes_by_itself():
+    """The one that would let it pass is sent before, and arrives after, the 20 ms are over."""
+    faults = Impairment(delay_ms=300, reorder_by=1)
+    link, far = impaired(tx=faults)
+    link.advance(0)
+    faults.reorder = 1.0
+    link.write(numbered(1))
+    faults.reorder = 0.0
+    link.advance(30 * MILLISECOND)
+    link.write(numbered(1, start=1))
+    times = []
+    while (at := link.next_at()) is not None:
+        link.advance(at)
+        times += [(at // MILLISECOND, n) for n in numbers(far.read())]
+    assert times == [(320, 0), (330, 1)]
+
+
 # --- rules
 
 
@@ -229,6 +285,22 @@ def test_rule_by_scapys_packet_passes_over_what_has_no_such_layer():
     arp = frame_of(Ether(dst="ff:ff:ff:ff:ff:ff") / ARP(pdst="10.0.0.2"))
     link.write([arp, syn(), Frame(b""), arp])
     assert [f.data for f in far.read()] == [arp.data, b"", arp.data]
+
+
+def test_lose_picks_the_nth_frames_and_by_the_scapy_packet():
+    link, far = impaired()
+    link.tx.lose(2, 4, when=lambda packet: packet[TCP].flags == "S")
+    link.tx.lose(1)
+    arp = frame_of(Ether(dst="ff:ff:ff:ff:ff:ff") / ARP(pdst="10.0.0.2"))
+    for flags in ("S", "A", "S", "S", "S"):
+        link.write([syn(flags), arp])
+    assert [str(f.packet[TCP].flags) if TCP in f.packet else "arp" for f in far.read()] == [
+        "arp", "A", "arp", "arp", "S", "arp", "arp"
+    ]  # fmt: skip
+    assert link.tx.lost == 3
+    link.tx.lose(when=lambda packet: ARP in packet)
+    link.write([arp, syn(), arp])
+    assert [TCP in f.packet for f in far.read()] == [True]
 
 
 def test_rule_first_that_applies_acts():
@@ -281,12 +353,18 @@ def test_tcp_predicate_looks_at_flags_and_port(predicate, expected):
         {"reorder_by": 0},
         {"loss": 0.1, "burst": 0.5},
         {"loss": 0.9, "burst": 2},
+        {"queue_frames": -1},
     ],
     ids=str,
 )
 def test_impairment_that_cannot_be_is_refused(settings):
     with pytest.raises(ConfigError):
         Impairment(**settings)
+
+
+def test_model_of_bursts_that_cannot_be_is_refused():
+    with pytest.raises(ConfigError, match="to_good is a chance"):
+        GilbertElliott(0.1, 1.1)
 
 
 # -- congestion marks ------------------------------------------------------------------------------------
