@@ -90,17 +90,31 @@ class NetStack:
 
     def receive(self, frame: Frame, now: Nanoseconds) -> None:
         """Take one frame from the link of `frame.iface`. Never sends, never raises on bad octets."""
+        if self.taps or self.hooks.rx:
+            for passed in self.admit(frame, now):
+                self.accept(passed, now)
+        else:
+            self.accept(frame, now)
+
+    def admit(self, frame: Frame, now: Nanoseconds) -> list[Frame]:
+        """The first half of `receive`: show a frame to the taps; what the hooks make of it."""
+        self.enter(now)
+        frame.at = self.core.now
+        if self.taps:
+            self._tap("rx", frame)
+        return self.hooks.run(self.hooks.rx, frame, self.core.counters, "rx") if self.hooks.rx else [frame]
+
+    def accept(self, frame: Frame, now: Nanoseconds) -> None:
+        """The second half of `receive`: let the layers take a frame that nobody has to see any more.
+
+        Between the two a driver may join what came in one read (`base.coalesce`); who looks at frames sees
+        them as they came, and changes nothing of how the stack answers.
+        """
         core = self.core
         if now > core.now:  # noqa: PLR1730 - half the cost of max()
             core.now = now
         frame.at = core.now
-        if self.taps:
-            self._tap("rx", frame)
-        if self.hooks.rx:
-            for passed in self.hooks.run(self.hooks.rx, frame, core.counters, "rx"):
-                self.ethernet.input(passed)
-        else:
-            self.ethernet.input(frame)
+        self.ethernet.input(frame)
 
     def poll(self, now: Nanoseconds) -> None:
         """Due timers, then one output pass, then what that sent to ourselves, round by round."""

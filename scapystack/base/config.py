@@ -86,6 +86,7 @@ class TcpConfig:
     nodelay: bool = False  # new sockets send small segments at once (TCP_NODELAY, MUST-17); SHLD-7: off
     delayed_ack_ms: int = 40  # how long an ACK may wait for company (MUST-40: below 500)
     ack_every_segments: int = 2  # so many full segments are acknowledged at once (SHLD-19)
+    coalesce: bool = True  # segments that came in one read and follow each other walk as one, as with Linux's GRO
     quick_acks: int = 16  # segments acknowledged at once at the start, and after a pause of an RTO
     min_rto_ms: int = 200  # the least retransmission timeout (6298/2.4)
     min_rto_above_srtt: bool = True  # it is what RTO adds to the round trip at least; off: what RTO is at least

@@ -9,7 +9,7 @@ A link that holds frames back until a certain time is `timed`: its driver tells 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from scapystack.base.frames import Frame
 from scapystack.base.iface import Interface
@@ -63,6 +63,17 @@ class Link(Protocol):
 
     def close(self) -> None:
         """Give everything back. Harmless when repeated."""
+
+
+@runtime_checkable
+class JoiningLink(Link, Protocol):
+    """A link that can join TCP segments while it reads them, for less than `base.coalesce` costs afterwards."""
+
+    found: int
+    """How many frames the last `read` found, before they were joined."""
+
+    def read(self, limit: int = 64, join: bool = False) -> list[Frame]:
+        """As `Link.read`; with `join`, segments that follow each other come as one, as `coalesce` has it."""
 
 
 class BaseLink:

@@ -17,10 +17,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from scapystack.base.coalesce import coalesce
 from scapystack.base.frames import Frame
 from scapystack.base.iface import Interface
 from scapystack.base.types import Nanoseconds
-from scapystack.link.base import Link
+from scapystack.link.base import JoiningLink, Link
 from scapystack.runtime.clock import Clock, monotonic
 from scapystack.runtime.guard import Guard
 from scapystack.runtime.interrupt import HeldInterrupt
@@ -65,12 +66,13 @@ class _Port:
     would find nothing costs as much as the frame; every `_SINGLE` rounds a whole batch is tried.
     """
 
-    __slots__ = ("fd", "iface", "limit", "link", "singles")
+    __slots__ = ("fd", "iface", "joining", "limit", "link", "singles")
 
     def __init__(self, link: Link, iface: Interface) -> None:
         self.link = link
         self.iface = iface
         self.fd = link.fileno()
+        self.joining = link if isinstance(link, JoiningLink) else None
         self.limit = BATCH
         self.singles = 0
 
@@ -254,17 +256,24 @@ class Driver:
             self._release()
 
     def _read(self, port: _Port, now: Nanoseconds) -> None:
-        frames = port.link.read(port.limit)
+        """One batch of a link. Where nobody looks at frames, a link that can joins segments while it reads them."""
+        stack = self.stack
+        if port.joining is not None and stack.config.tcp.coalesce and not (stack.taps or stack.hooks.rx):
+            frames = port.joining.read(port.limit, True)
+            count = port.joining.found
+            self._accept(frames, now)
+        else:
+            frames = port.link.read(port.limit)
+            count = len(frames)
+            self._receive(frames, now)
         if port.limit == 1:
             port.singles += 1
             if port.singles == _SINGLE:
                 port.limit = BATCH
-        elif len(frames) == 1:
+        elif count == 1:
             port.limit = 1
             port.singles = 0
-        if frames:
-            self._receive(frames, now)
-        elif port.link.broken:
+        if not frames and port.link.broken:
             self._lose(port)
 
     def _read_timed(self, now: Nanoseconds) -> None:
@@ -275,12 +284,30 @@ class Driver:
                 self._receive(link.read(BATCH), now)
 
     def _receive(self, frames: list[Frame], now: Nanoseconds) -> None:
-        receive = self.stack.receive
+        stack = self.stack
+        if stack.taps or stack.hooks.rx:
+            frames = self._admit(frames, now)
+        if len(frames) > 1 and stack.config.tcp.coalesce:
+            frames = coalesce(frames)
+        self._accept(frames, now)
+
+    def _accept(self, frames: list[Frame], now: Nanoseconds) -> None:
+        accept = self.stack.accept
         for frame in frames:
             try:
-                receive(frame, now)
-            except Exception as error:  # a hook or an observer: the core itself raises nothing
+                accept(frame, now)
+            except Exception as error:  # an observer: the core itself raises nothing
                 self._guard.report(error, "while a frame was received")
+
+    def _admit(self, frames: list[Frame], now: Nanoseconds) -> list[Frame]:
+        """What taps and hooks leave of them."""
+        admitted: list[Frame] = []
+        for frame in frames:
+            try:
+                admitted += self.stack.admit(frame, now)
+            except Exception as error:
+                self._guard.report(error, "while a frame was received")
+        return admitted
 
     def _lose(self, port: _Port) -> None:
         """A link that died (its interface was deleted): the stack goes on without it."""
