@@ -85,7 +85,9 @@ def _gave_up(c: Tcb, since: Nanoseconds, now: Nanoseconds) -> bool:
 def _resend_syn(c: Tcb) -> None:
     """MUST-22: the same mechanism for SYN, with limits of its own (MUST-23)."""
     config = c.config
-    limit = config.syn_retries if c.state == SYN_SENT else config.synack_retries
+    steady = config.syn_linear_timeouts if c.state == SYN_SENT else 0
+    retries = config.syn_retries
+    limit = retries + min(steady, retries) if c.state == SYN_SENT else config.synack_retries
     if c.listener is not None:
         limit = c.listener.synack_retries()
     overdue = c.options.user_timeout_ms and c.core.now - c.heard_at >= c.options.user_timeout_ms * MILLISECOND
@@ -96,7 +98,8 @@ def _resend_syn(c: Tcb) -> None:
     c.total_retrans += 1
     c.note().timeout(c.core.now)
     c.core.counters["tcp.retrans_segs"] += 1
-    c.rtt.back_off()
+    if c.retransmits > steady:
+        c.rtt.back_off()  # 6298/5.4-5.6
     c.syn_retransmitted = True
     if c.fastopen is not None:
         c.fastopen.plain = True  # RFC 7413 section 4.2.2: the next one without data and option

@@ -93,6 +93,7 @@ class TcpConfig:
     initial_rto_ms: int = 1_000  # before a round trip was measured, of a SYN above all (RFC 6298 section 2.1)
     max_rto_ms: int = 120_000  # backing off goes no further (RFC 6298 section 2.5: at least 60 s)
     syn_retries: int = 7  # of a SYN; with max_rto_ms over three minutes (MUST-23)
+    syn_linear_timeouts: int = 4  # the first so many of a SYN do not double the wait, and come on top (Linux since 6.5)
     synack_retries: int = 5  # of a SYN and ACK, to whoever sent the SYN
     r1_retries: int = 3  # timeouts of a segment until IP is asked for another way (SHLD-10: at least 3)
     r2_ms: int = 924_600  # until a connection is given up (SHLD-11: at least 100 s); tcp_retries2=15
@@ -149,6 +150,7 @@ class TcpConfig:
             min_rto_above_srtt=False,  # RFC 6298 section 2.4: RTO itself is rounded up
             r2_ms=100_000,  # RFC 9293 section 3.8.3 (SHLD-11)
             msl_ms=120_000,  # RFC 9293 section 3.4.2
+            syn_linear_timeouts=0,  # RFC 6298 section 5.5
             slow_after_lost_syns=1,  # RFC 5681 section 3.1 (5681/3.1-d)
             rst_timestamps=True,  # RFC 7323 section 5.2
             ephemeral_low=1_024,  # RFC 6056 section 3.2: all of 1024-65535
@@ -245,6 +247,7 @@ _RANGES: dict[str, tuple[int, int]] = {
     "tcp.initial_rto_ms": _POSITIVE,
     "tcp.max_rto_ms": (1_000, MOST),  # RFC 6298 section 2.5 asks for 60 s; under a round trip nothing would arrive
     "tcp.syn_retries": (0, 127),
+    "tcp.syn_linear_timeouts": (0, 255),
     "tcp.synack_retries": (0, 127),
     "tcp.initial_cwnd_segments": (1, 65_535),
     "tcp.keepalive_idle_ms": _POSITIVE,

@@ -132,7 +132,7 @@ def test_info_of_timeouts_counts_them_and_their_time() -> None:
 
 
 def test_info_counts_the_timeouts_of_a_syn() -> None:
-    wire = TcpWire()
+    wire = TcpWire(syn_linear_timeouts=0)
     c = wire.connect()
     wire.after(ms=1_000)
     info = c.info()

@@ -26,7 +26,7 @@ def stamped(**config: Any) -> TcpWire:
 
 def test_syn_is_sent_again_at_doubled_intervals_with_the_same_options() -> None:
     """MUST-22, MUST-23, 6298/5.4-5.6; 7323/3.2-b: TSval is the time of each, TSecr zero."""
-    wire = stamped(syn_retries=3)
+    wire = stamped(syn_retries=3, syn_linear_timeouts=0)
     c = wire.connect()
     (first,) = wire.expect("S seq=0 mss=1460 ws=7 sackok=True tsecr=0")
     for wait in (1, 2, 4):
@@ -38,6 +38,21 @@ def test_syn_is_sent_again_at_doubled_intervals_with_the_same_options() -> None:
         assert again.tsval == (first.tsval or 0) + (2 * wait - 1) * SECOND
     wire.after(ms=8 * SECOND)
     wire.expect_nothing()
+    assert (c.state, c.error) == (CLOSED, errno.ETIMEDOUT)
+
+
+@pytest.mark.parametrize(
+    ("retries", "waits"), [(6, [1, 1, 1, 1, 1, 2, 4, 8, 16, 32, 64]), (2, [1, 1, 1, 1, 1]), (0, [1])]
+)
+def test_first_timeouts_of_a_syn_are_linear_as_linux_has_them(retries: int, waits: list[int]) -> None:
+    """RFC 6298 section 5.5 would double each; a lost SYN costs a second less each time, and they come on top."""
+    wire = TcpWire(syn_retries=retries)
+    c = wire.connect()
+    for wait in waits:
+        wire.expect("S")
+        wire.after(ms=wait * SECOND - 1)
+        wire.expect_nothing()
+        wire.after(ms=1)
     assert (c.state, c.error) == (CLOSED, errno.ETIMEDOUT)
 
 

@@ -58,7 +58,7 @@ def test_rto_has_a_floor_that_can_be_set(floor: int) -> None:
 
 def test_rto_has_a_ceiling_of_more_than_a_minute() -> None:
     """6298/2.5."""
-    wire = TcpWire(syn_retries=100, initial_rto_ms=30_000)
+    wire = TcpWire(syn_retries=100, initial_rto_ms=30_000, syn_linear_timeouts=0)
     assert wire.config.tcp.max_rto_ms >= 60_000
     wire.connect()
     waits = []
@@ -188,9 +188,10 @@ def test_syn_acks_lost_make_the_first_window_one_segment(lost: int, profile: str
     assert c.cc.cwnd == segments * c.snd_mss
 
 
-def test_syn_is_retransmitted_for_three_minutes() -> None:
-    """MUST-22, MUST-23: the default limits."""
-    wire = TcpWire()
+@pytest.mark.parametrize(("linear", "times"), [(4, 12), (0, 8)])
+def test_syn_is_retransmitted_for_three_minutes(linear: int, times: int) -> None:
+    """MUST-22, MUST-23: the default limits, and those of the profile `rfc`."""
+    wire = TcpWire(syn_linear_timeouts=linear)
     c = wire.connect()
     sent = [wire.core.now]
     while (wait := wire.deadline_ms()) is not None:
@@ -198,7 +199,7 @@ def test_syn_is_retransmitted_for_three_minutes() -> None:
         if wire.take():
             sent.append(wire.core.now)
     gave_up_after = (wire.core.now - sent[0]) / 1e9
-    assert len(sent) == 8
+    assert len(sent) == times
     assert gave_up_after >= 180
     assert (c.state, c.error) == (CLOSED, errno.ETIMEDOUT)
 
