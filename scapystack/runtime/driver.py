@@ -4,8 +4,9 @@ A round is: read a batch of frames from each link that has some, `receive` them,
 on what became ready, `poll`, write what must go out. `run()` makes rounds for ever, asleep in epoll
 between them; `entered()` lets any other thread act on the stack and sends what that produced from the
 calling thread, so that a blocking `send` needs no switch to the loop's thread. The lock is held during
-a round and never while sleeping. Without `run()` there is no descriptor and no thread: `round()` and
-`next_at()` are all that a simulation needs (`runtime.virtual`). Read `link.base` first.
+a round and never while sleeping. A `Host` makes the rounds in place of `run()` (`runtime.aio`). Without
+either there is no descriptor and no thread: `round()` and `next_at()` are all that a simulation needs
+(`runtime.virtual`). Read `link.base` first.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from scapystack.base.coalesce import coalesce
 from scapystack.base.frames import Frame
@@ -29,14 +31,17 @@ from scapystack.runtime.slack import no_timer_slack
 from scapystack.runtime.wakeup import Wakeup
 from scapystack.stack import NetStack
 
+if TYPE_CHECKING:
+    from scapystack.runtime.host import Host
+
 BATCH = 64
 """Frames read from a link before the stack gets to answer."""
 _SINGLE = 16
 """Rounds that read one frame each before more is tried again."""
 _SETTLE_ROUNDS = 64
 _FAILED_PAUSE_NS = 10_000_000
-_AWAKE = 0
-_NEVER = 1 << 63
+AWAKE = 0
+NEVER = 1 << 63
 _NS = 1e-9
 _SHORT_S = 0.002
 """Sleeps below this end on time to some 50 us; epoll alone rounds up to milliseconds."""
@@ -92,6 +97,11 @@ class Driver:
         """By the index of their interface."""
         self.on_lost: Callable[[Link], None] | None = None
         """Called under the lock with a link that died."""
+        self.host: Host | None = None
+        self.rounding = False
+        """Whether it is a round that has the lock, and not a call of an application."""
+        self.sleeps_until: Nanoseconds = AWAKE
+        """When the next round is due, as the last one saw it: `AWAKE` at once (or under way), `NEVER`."""
         self._guard = Guard(stack.counters, strict)
         self._interrupt = HeldInterrupt()
         self._holding = False  # whether the thread inside holds SIGINT back
@@ -102,7 +112,6 @@ class Driver:
         self._timed: list[Link] = []
         self._wakeup: Wakeup | None = None
         self._epoll: select.epoll | None = None
-        self._sleeps_until: Nanoseconds = _AWAKE
         self._failed = False
         self._running = False
         self._stopping = False
@@ -118,7 +127,7 @@ class Driver:
             self.links[iface.index] = link
             port = _Port(link, iface)
             if port.fd is not None:
-                self._open_loop().register(port.fd, select.EPOLLIN)
+                self._watch(port.fd)
                 self._ports[port.fd] = port
             if link.timed:
                 self._timed.append(link)
@@ -144,8 +153,17 @@ class Driver:
         for fd, port in list(self._ports.items()):
             if port.link is link:
                 del self._ports[fd]
+                if self.host is not None:
+                    self.host.unwatch(fd)
+                    continue
                 with contextlib.suppress(OSError, ValueError):
                     self._open_loop().unregister(fd)
+
+    def _watch(self, fd: int) -> None:
+        if self.host is not None:
+            self.host.watch(fd)
+        else:
+            self._open_loop().register(fd, select.EPOLLIN)
 
     def _open_loop(self) -> select.epoll:
         """The descriptors of the loop, made when first needed."""
@@ -153,16 +171,37 @@ class Driver:
         if epoll is None:
             epoll = self._epoll = select.epoll()
             self._wakeup = Wakeup()
-            epoll.register(self._wakeup.fd, select.EPOLLIN)
+            for fd in (self._wakeup.fd, *self._ports):
+                epoll.register(fd, select.EPOLLIN)
         return epoll
+
+    def be_hosted(self, host: Host | None) -> None:
+        """Have `host` make the rounds from now on; with None nobody does until `run()`. RuntimeError inside of that."""
+        with self.lock:
+            if self._running:
+                raise RuntimeError("the stack has a thread that runs it already")
+            if self.host is not None:
+                for fd in self._ports:
+                    self.host.unwatch(fd)
+            self._close_loop()
+            self.host = host
+            if host is not None:
+                for fd in self._ports:
+                    host.watch(fd)
+                host.wake()
 
     # -- the loop --------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Make rounds until `stop()`; a KeyboardInterrupt of the main thread passes through."""
+        """Make rounds until `stop()`; a KeyboardInterrupt of the main thread passes through.
+
+        Raises RuntimeError where a host makes them.
+        """
         with self.lock:
             if self._closed:
                 return
+            if self.host is not None:
+                raise RuntimeError("an event loop runs the stack already")
             epoll = self._open_loop()
             self._running = True
         try:
@@ -172,7 +211,7 @@ class Driver:
             with self.lock:
                 self._running = False
                 self._stopping = False
-                self._sleeps_until = _AWAKE
+                self.sleeps_until = AWAKE
                 if self._closed:
                     self._close_loop()
 
@@ -186,9 +225,9 @@ class Driver:
         while not self._stopping:
             if 0.0 < timeout < short:
                 ready = select.select(watched, (), (), timeout)[0]
-                timeout = self._round(epoll.poll(0) if ready else ())
+                timeout = self.turn(epoll.poll(0) if ready else ())
             else:
-                timeout = self._round(epoll.poll(timeout))
+                timeout = self.turn(epoll.poll(timeout))
 
     def stop(self) -> None:
         """Have `run()` return after its round. One that is not running yet returns at once."""
@@ -197,9 +236,11 @@ class Driver:
 
     def wake(self) -> None:
         """End the loop's sleep. Takes no lock."""
-        if self._sleeps_until != _AWAKE:
-            wakeup = self._wakeup
-            if wakeup is not None:
+        if self.sleeps_until != AWAKE:
+            host, wakeup = self.host, self._wakeup
+            if host is not None:
+                host.wake()
+            elif wakeup is not None:
                 wakeup.set()
 
     def call_soon(self, call: Callable[[], None]) -> None:
@@ -224,18 +265,20 @@ class Driver:
     def _close_loop(self) -> None:
         if self._epoll is not None:
             self._epoll.close()
+            self._epoll = None
             # a `wake` that runs just now in another thread has its own reference, and the descriptor lives as long
             self._wakeup = None
 
     def round(self) -> None:
         """One round, without sleeping."""
-        self._round(self._epoll.poll(0) if self._epoll is not None and not self._closed else ())
+        self.turn(self._epoll.poll(0) if self._epoll is not None and not self._closed else ())
 
-    def _round(self, events: Sequence[tuple[int, int]]) -> float:
+    def turn(self, events: Sequence[tuple[int, int]]) -> float:
         """Serve the descriptors that are ready, and all else that is due; how long to sleep then (s)."""
         self._acquire()
         try:
-            self._sleeps_until = _AWAKE
+            self.rounding = True
+            self.sleeps_until = AWAKE
             now = self.clock()
             self.stack.enter(now)
             timed = self._timed
@@ -253,6 +296,7 @@ class Driver:
             self._settle(now)
             return self._sleep_time()
         finally:
+            self.rounding = False
             self._release()
 
     def _read(self, port: _Port, now: Nanoseconds) -> None:
@@ -377,18 +421,20 @@ class Driver:
     def _sleep_time(self) -> float:
         """Seconds until the next round is due: 0 at once, -1 when something arrives."""
         # said before the last look: whoever adds work now either is seen by that look or sees this and wakes
-        self._sleeps_until = _NEVER
+        self.sleeps_until = NEVER
         at = self.next_at()
         if at is None:
             return -1.0
         wait = at - self.clock()
         if self._failed:  # a core that cannot be polled must not take the whole processor
             self._failed = False
-            wait = max(wait, _FAILED_PAUSE_NS)
+            pause = max(_FAILED_PAUSE_NS - wait, 0)
+            at += pause
+            wait += pause
         if wait <= 0:
-            self._sleeps_until = _AWAKE
+            self.sleeps_until = AWAKE
             return 0.0
-        self._sleeps_until = at
+        self.sleeps_until = at
         return wait * _NS
 
     # -- other threads -----------------------------------------------------------------------------------
@@ -441,9 +487,12 @@ class Driver:
         try:
             if self._depth == 1 and not self._closed:
                 self._settle(self.stack.core.now)
-                if self._sleeps_until != _AWAKE:
+                if self.sleeps_until != AWAKE:
                     at = self.next_at()
-                    if at is not None and at < self._sleeps_until and self._wakeup is not None:
-                        self._wakeup.set()
+                    if at is not None and at < self.sleeps_until:
+                        if self.host is not None:
+                            self.host.hurry(at)
+                        elif self._wakeup is not None:
+                            self._wakeup.set()
         finally:
             self._release()

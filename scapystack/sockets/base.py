@@ -28,6 +28,7 @@ from scapystack.sockets.constants import AF_INET, MSG_DONTWAIT, AddressFamily, S
 from scapystack.sockets.pollable import PollFd
 
 if TYPE_CHECKING:
+    from scapystack.runtime.driver import Driver
     from scapystack.sockets.waiting import Ground, Waiter
 
 T = TypeVar("T")
@@ -66,6 +67,16 @@ class Socket(ABC):
     def family(self) -> AddressFamily:
         """AF_INET."""
         return AF_INET
+
+    @property
+    def driver(self) -> Driver:
+        """What drives the stack of this socket."""
+        return self._driver
+
+    @property
+    def endpoint(self) -> Any:
+        """The connection, listener or port behind the socket; None where there is none (yet)."""
+        return self._channel.endpoint
 
     @property
     def type(self) -> SocketKind:
@@ -190,6 +201,15 @@ class Socket(ABC):
                 channel.poll_fd = PollFd()
                 channel.refresh()
             return channel.poll_fd.fd
+
+    def hand_over(self, on_ready: Callable[[], None]) -> Any:
+        """For who serves the endpoint itself, as a transport does: it is returned, and calls `on_ready` from now on.
+
+        Names, options and `close` stay the socket's. Under the driver's lock.
+        """
+        endpoint = self._channel.endpoint
+        endpoint.on_ready = on_ready
+        return endpoint
 
     # -- names -------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from scapystack.link.base import Link
     from scapystack.link.hostsetup import HostSetup
     from scapystack.runtime.virtual import Simulation
+    from scapystack.sockets.aio import AsyncStack
 
 _KINDS: dict[int, Callable[[Ground, int], Socket]] = {
     c.SOCK_STREAM: StreamSocket,
@@ -71,13 +72,13 @@ class Stack:
         self._host: HostSetup | None = None
         self._thread: StackThread | None = None
         self._owned = driver is None
-        self._closed = False
+        self.closed = False
         if driver is None:
             net = NetStack(config, seed=os.urandom(32) if seed is None else seed, codec=codec)
             driver = Driver(net) if simulation is None else simulation.add(net)
         self.driver = driver
         self.net = driver.stack
-        self._simulated = simulation is not None
+        self.simulated = simulation is not None
         self._ground = Ground(driver, simulation)
         try:
             if link is not None:
@@ -141,20 +142,28 @@ class Stack:
 
     # -- running -----------------------------------------------------------------------------------
 
+    def asyncio(self) -> AsyncStack:
+        """The same stack in an asyncio event loop: `async with Stack.tap().asyncio() as stack: ...`."""
+        from scapystack.sockets.aio import AsyncStack  # noqa: PLC0415  # with asyncio, 60 ms
+
+        return AsyncStack(self)
+
     def start(self) -> Self:
-        """Run the stack in a thread of its own; at once if it runs already. Raises RuntimeError when closed."""
-        if self._closed:
+        """Run the stack in a thread of its own; at once if it runs already. RuntimeError: closed, or in a loop."""
+        if self.closed:
             raise RuntimeError("the stack is closed")
-        if self._owned and not self._simulated and self._thread is None:
+        if self.driver.host is not None:
+            raise RuntimeError("an event loop runs the stack already")
+        if self._owned and not self.simulated and self._thread is None:
             self._thread = StackThread(self.driver)
             self._thread.start()
         return self
 
     def close(self) -> None:
         """Close every socket (blocked calls end with EBADF), stop the thread, close the links."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         with self.driver.lock:
             sockets = list(self._ground.sockets)
         for sock in sockets:
@@ -182,7 +191,7 @@ class Stack:
         SOCK_NONBLOCK may be added to the type. Raises OSError: EAFNOSUPPORT, EPROTONOSUPPORT, EINVAL,
         ENETDOWN once the stack is closed.
         """
-        if self._closed:
+        if self.closed:
             raise os_error(ENETDOWN)
         if family != c.AF_INET:
             raise os_error(EAFNOSUPPORT)

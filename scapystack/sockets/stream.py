@@ -99,8 +99,11 @@ class StreamSocket(Socket):
     def accept(self) -> tuple[StreamSocket, InetAddress]:
         """The next connection and its peer's address. The new socket blocks."""
         connection = self._perform(self._accept, Channel.wait_for_read)
-        sock = StreamSocket(self._ground, self._proto, connection)
-        return sock, text_address(connection.remote_addr, connection.remote_port)
+        return self.around(connection), text_address(connection.remote_addr, connection.remote_port)
+
+    def around(self, connection: Connection) -> StreamSocket:
+        """A socket for a connection that this one's listener has accepted."""
+        return StreamSocket(self._ground, self._proto, connection)
 
     def _accept(self) -> Connection | None:
         if self._listener is None or not self._listener.open:
@@ -118,11 +121,11 @@ class StreamSocket(Socket):
         deadline = self._deadline()
         self._at_once(lambda: self._begin(remote, port))
         if self._timeout != 0:
-            self._perform(self._made, Channel.wait_for_write, deadline=deadline)
+            self._perform(self.made, Channel.wait_for_write, deadline=deadline)
 
     def _begin(self, remote: Address, port: int) -> None:
         self._start(remote, port)
-        if self._timeout == 0 and not self._made():
+        if self._timeout == 0 and not self.made():
             raise os_error(EINPROGRESS)
 
     def _start(self, remote: Address, port: int, fastopen: bool = False) -> None:
@@ -133,7 +136,7 @@ class StreamSocket(Socket):
         if connection is not None and not (connection.state == CLOSED and not connection.error):
             if connection.state in (SYN_SENT, SYN_RECEIVED):
                 raise os_error(EALREADY)
-            return  # `_made` tells the outcome
+            return  # `made` tells the outcome
         local, local_port = self._local or (ANY4, 0)
         # connect(2): the unspecified address means this host
         connection = self._net.tcp.connect(
@@ -148,8 +151,11 @@ class StreamSocket(Socket):
         self._connection = connection
         self._channel.attach(connection, readable, connection_writable)
 
-    def _made(self) -> bool | None:
-        """True once the handshake is done (or not begun), None while it is not. Raises what it failed with."""
+    def made(self) -> bool | None:
+        """True once the handshake is done (or not begun), None while it is not. Raises what it failed with.
+
+        Under the driver's lock.
+        """
         connection = self._connection
         if connection is None or connection.state == CLOSED:
             raise os_error(self._take_error() or ECONNABORTED)
@@ -339,7 +345,7 @@ class StreamSocket(Socket):
         waits = self._timeout != 0 and not flags & c.MSG_DONTWAIT
         taken = self._at_once(lambda: self._begin_fast(octets, remote, port, waits))
         if waits:
-            self._perform(self._made, Channel.wait_for_write, deadline=deadline)
+            self._perform(self.made, Channel.wait_for_write, deadline=deadline)
             rest = memoryview(octets)[taken:]
             if len(rest) and self._timeout is None:
                 self.sendall(rest)
@@ -350,7 +356,7 @@ class StreamSocket(Socket):
         if not self._net.config.tcp.fastopen & CLIENT:
             raise os_error(EOPNOTSUPP)
         self._start(remote, port, fastopen=True)
-        self._made()
+        self.made()
         connection = self._connection
         assert connection is not None
         if connection.deferred or waits:

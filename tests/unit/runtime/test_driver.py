@@ -454,7 +454,7 @@ def test_failing_core_does_not_take_the_processor(driver):
         raise RuntimeError("a bug")
 
     driver.stack.poll = fail
-    assert driver._round(()) >= 0.01
+    assert driver.turn(()) >= 0.01
     assert driver.stack.counters["driver.errors"] == 1
     del driver.stack.poll
-    assert driver._round(()) == -1
+    assert driver.turn(()) == -1
