@@ -37,6 +37,8 @@ BATCH_OCTETS = 262_144
 _COPY_BELOW = 4_096
 _SLOT = 2_048
 _SLOTS = 64
+_STAYS_LARGE = 16
+"""So many small frames in a row, and small ones are expected again."""
 _WORTH_JOINING = 512
 _IOV_MAX = 1_000  # 1,024 (POSIX's UIO_MAXIOV on Linux) less the headers
 _MIN_FRAME = 14
@@ -83,7 +85,7 @@ class TapLink(BaseLink):
         self._slots = [room[at : at + _SLOT] for at in range(0, len(room), _SLOT)]
         self._spill = memoryview(bytearray(READ_ROOM - _SLOT))
         self._into = [(slot, self._spill) for slot in self._slots]
-        self._large = False
+        self._large = 0
         self.found = 0
         self.created = device.created
         self.offload = device.offload
@@ -106,7 +108,7 @@ class TapLink(BaseLink):
     def read(self, limit: int = 64, join: bool = False) -> list[Frame]:
         """Up to `limit` frames, and no more than about 256 KB; see `JoiningLink.read`.
 
-        Large frames and small ones are read in different ways (`_large`: as the last one was).
+        Large frames and small ones are read in different ways (`_large`: as the last few were).
         """
         self.found = 0
         try:
@@ -133,9 +135,12 @@ class TapLink(BaseLink):
                 break
             frames.append(self._frame(data))
             size = len(data)
-            if size <= _SLOT:
-                self._large = False
-                break
+            if size > _SLOT:
+                self._large = _STAYS_LARGE
+            else:
+                self._large -= 1
+                if not self._large:
+                    break
             room -= size
             limit -= 1
         self.found += len(frames)
@@ -152,7 +157,7 @@ class TapLink(BaseLink):
                 size = readv(fd, into)
                 if size > _SLOT:
                     last = b"".join((into[0], self._spill[: size - _SLOT]))
-                    self._large = True
+                    self._large = _STAYS_LARGE
                     break
                 sizes.append(size)
         except BlockingIOError:
@@ -164,7 +169,7 @@ class TapLink(BaseLink):
             frames = [self._frame(slots[n][:size].tobytes()) for n, size in enumerate(sizes)]
         if last:
             frames.append(self._frame(last))
-        self.found = len(sizes) + self._large
+        self.found = len(sizes) + bool(last)
         return frames
 
     def _joined(self, sizes: list[int]) -> list[Frame]:
