@@ -19,13 +19,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from scapystack.base.coalesce import coalesce
 from scapystack.base.frames import Frame
 from scapystack.base.iface import Interface
 from scapystack.base.types import Nanoseconds
-from scapystack.link.base import JoiningLink, Link
+from scapystack.link.base import Link
 from scapystack.runtime.clock import Clock, monotonic
 from scapystack.runtime.guard import Guard
+from scapystack.runtime.intake import BATCH, Intake, Port
 from scapystack.runtime.interrupt import HeldInterrupt
 from scapystack.runtime.slack import no_timer_slack
 from scapystack.runtime.wakeup import Wakeup
@@ -34,10 +34,6 @@ from scapystack.stack import NetStack
 if TYPE_CHECKING:
     from scapystack.runtime.host import Host
 
-BATCH = 64
-"""Frames read from a link before the stack gets to answer."""
-_SINGLE = 16
-"""Rounds that read one frame each before more is tried again."""
 _SETTLE_ROUNDS = 64
 _FAILED_PAUSE_NS = 10_000_000
 AWAKE = 0
@@ -68,24 +64,6 @@ class Entered:
         self._driver._leave()
 
 
-class _Port:
-    """A link as its driver sees it.
-
-    `limit` is how much to read at once: after a batch of one frame only one, because the read that
-    would find nothing costs as much as the frame; every `_SINGLE` rounds a whole batch is tried.
-    """
-
-    __slots__ = ("fd", "iface", "joining", "limit", "link", "singles")
-
-    def __init__(self, link: Link, iface: Interface) -> None:
-        self.link = link
-        self.iface = iface
-        self.fd = link.fileno()
-        self.joining = link if isinstance(link, JoiningLink) else None
-        self.limit = BATCH
-        self.singles = 0
-
-
 class Driver:
     """Drives `stack` by `clock`. Every method may be called by any thread.
 
@@ -107,12 +85,13 @@ class Driver:
         self.sleeps_until: Nanoseconds = AWAKE
         """When the next round is due, as the last one saw it: `AWAKE` at once (or under way), `NEVER`."""
         self._guard = Guard(stack.counters, strict)
+        self._intake = Intake(stack, self._guard)
         self._interrupt = HeldInterrupt()
         self._holding = False  # whether the thread inside holds SIGINT back
         self._depth = 0
         self._entered = Entered(self)
         self._calls: deque[Callable[[], None]] = deque()
-        self._ports: dict[int, _Port] = {}  # by descriptor
+        self._ports: dict[int, Port] = {}  # by descriptor
         self._timed: list[Link] = []
         self._wakeup: Wakeup | None = None
         self._epoll: select.epoll | None = None
@@ -129,7 +108,7 @@ class Driver:
             iface = self.stack.add_interface(link.name, link.mac, link.mtu, link.gso_max)
             link.iface = iface
             self.links[iface.index] = link
-            port = _Port(link, iface)
+            port = Port(link, iface)
             if port.fd is not None:
                 self._watch(port.fd)
                 self._ports[port.fd] = port
@@ -300,7 +279,8 @@ class Driver:
             for fd, _ in events:
                 port = self._ports.get(fd)
                 if port is not None:
-                    self._read(port, now)
+                    if not self._intake.read(port, now) and port.link.broken:
+                        self._lose(port)
                 elif self._wakeup is not None:
                     self._wakeup.clear()
             if timed:
@@ -311,61 +291,14 @@ class Driver:
             self.rounding = False
             self._release()
 
-    def _read(self, port: _Port, now: Nanoseconds) -> None:
-        """One batch of a link. Where nobody looks at frames, a link that can joins segments while it reads them."""
-        stack = self.stack
-        if port.joining is not None and stack.config.tcp.coalesce and not (stack.taps or stack.hooks.rx):
-            frames = port.joining.read(port.limit, True)
-            count = port.joining.found
-            self._accept(frames, now)
-        else:
-            frames = port.link.read(port.limit)
-            count = len(frames)
-            self._receive(frames, now)
-        if port.limit == 1:
-            port.singles += 1
-            if port.singles == _SINGLE:
-                port.limit = BATCH
-        elif count == 1:
-            port.limit = 1
-            port.singles = 0
-        if not frames and port.link.broken:
-            self._lose(port)
-
     def _read_timed(self, now: Nanoseconds) -> None:
         """Links that hold frames back for a time, or have no descriptor to show what they have."""
         for link in self._timed:
             at = link.next_at()
             if at is not None and at <= now:
-                self._receive(link.read(BATCH), now)
+                self._intake.take(link.read(BATCH), now)
 
-    def _receive(self, frames: list[Frame], now: Nanoseconds) -> None:
-        stack = self.stack
-        if stack.taps or stack.hooks.rx:
-            frames = self._admit(frames, now)
-        if len(frames) > 1 and stack.config.tcp.coalesce:
-            frames = coalesce(frames)
-        self._accept(frames, now)
-
-    def _accept(self, frames: list[Frame], now: Nanoseconds) -> None:
-        accept = self.stack.accept
-        for frame in frames:
-            try:
-                accept(frame, now)
-            except Exception as error:  # an observer: the core itself raises nothing
-                self._guard.report(error, "while a frame was received")
-
-    def _admit(self, frames: list[Frame], now: Nanoseconds) -> list[Frame]:
-        """What taps and hooks leave of them."""
-        admitted: list[Frame] = []
-        for frame in frames:
-            try:
-                admitted += self.stack.admit(frame, now)
-            except Exception as error:
-                self._guard.report(error, "while a frame was received")
-        return admitted
-
-    def _lose(self, port: _Port) -> None:
+    def _lose(self, port: Port) -> None:
         """A link that died (its interface was deleted): the stack goes on without it."""
         self._unregister(port.link)
         self.stack.set_up(port.iface, False)

@@ -1,0 +1,101 @@
+"""What links bring, on its way into the stack: batches, taps and hooks, segments that are joined.
+
+The driver's, which calls it under its lock. Read `link.base` first.
+"""
+
+from __future__ import annotations
+
+from scapystack.base.coalesce import coalesce
+from scapystack.base.frames import Frame
+from scapystack.base.iface import Interface
+from scapystack.base.types import Nanoseconds
+from scapystack.link.base import JoiningLink, Link
+from scapystack.runtime.guard import Guard
+from scapystack.stack import NetStack
+
+BATCH = 64
+"""Frames read from a link before the stack gets to answer."""
+_SINGLE = 16
+"""Rounds that read one frame each before more is tried again."""
+
+
+class Port:
+    """A link with a descriptor, as its driver sees it.
+
+    `limit` is how much to read at once: after a batch of one frame only one, because the read that
+    would find nothing costs as much as the frame; every `_SINGLE` rounds a whole batch is tried.
+    """
+
+    __slots__ = ("fd", "iface", "joining", "limit", "link", "singles")
+
+    def __init__(self, link: Link, iface: Interface) -> None:
+        self.link = link
+        self.iface = iface
+        self.fd = link.fileno()
+        self.joining = link if isinstance(link, JoiningLink) else None
+        self.limit = BATCH
+        self.singles = 0
+
+    def adapt(self, count: int) -> None:
+        """The last batch was of so many frames."""
+        if self.limit == 1:
+            self.singles += 1
+            if self.singles == _SINGLE:
+                self.limit = BATCH
+        elif count == 1:
+            self.limit = 1
+            self.singles = 0
+
+
+class Intake:
+    """The way from a link's `read` to `NetStack.accept`. Raises nothing, unless the guard is strict."""
+
+    __slots__ = ("_guard", "_stack")
+
+    def __init__(self, stack: NetStack, guard: Guard) -> None:
+        self._stack = stack
+        self._guard = guard
+
+    def read(self, port: Port, now: Nanoseconds) -> bool:
+        """Take one batch; False where there was nothing.
+
+        Where nobody looks at frames, a link that can joins segments while it reads them.
+        """
+        stack = self._stack
+        joining = port.joining
+        if joining is not None and stack.config.tcp.coalesce and not (stack.taps or stack.hooks.rx):
+            frames = joining.read(port.limit, True)
+            port.adapt(joining.found)
+            self._accept(frames, now)
+        else:
+            frames = port.link.read(port.limit)
+            port.adapt(len(frames))
+            self.take(frames, now)
+        return bool(frames)
+
+    def take(self, frames: list[Frame], now: Nanoseconds) -> None:
+        """Have taps, hooks and then the layers see what was read."""
+        stack = self._stack
+        if stack.taps or stack.hooks.rx:
+            frames = self._admit(frames, now)
+        if len(frames) > 1 and stack.config.tcp.coalesce:
+            frames = coalesce(frames)
+        self._accept(frames, now)
+
+    def _admit(self, frames: list[Frame], now: Nanoseconds) -> list[Frame]:
+        """What taps and hooks leave of them."""
+        admitted: list[Frame] = []
+        for frame in frames:
+            try:
+                admitted += self._stack.admit(frame, now)
+            except Exception as error:
+                self._guard.report(error, "while a frame was received")
+        return admitted
+
+    def _accept(self, frames: list[Frame], now: Nanoseconds) -> None:
+        accept = self._stack.accept
+        for frame in frames:
+            try:
+                accept(frame, now)
+            except Exception as error:  # an observer: the core itself raises nothing
+                self._guard.report(error, "while a frame was received")
