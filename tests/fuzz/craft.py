@@ -229,12 +229,19 @@ class Crafter:
     # -- ARP
 
     def arp(self) -> list[bytes]:
-        """Requests and replies from and about everybody."""
+        """Requests and replies from and about everybody. Every second one is in good form and only lies: of the
+        others one in twelve passes the first checks, and a claim to our address must not be left to chance."""
         draw = self.random
         target, peer = self.world.target.iface, self.world.peer.iface
         addresses = (TARGET, PEER, FRIEND, ip("10.0.0.50"), ip("10.0.0.255"), STRANGER, ip("0.0.0.0"), ip("224.0.0.1"),
                      bytes((10, 0, 0, draw.randrange(256))))  # fmt: skip
-        macs = (peer.mac, target.mac, MAC_BROADCAST, bytes(6), b"\2" + draw.randbytes(5))
+        stranger = b"\2" + draw.randbytes(5)
+        macs = (peer.mac, target.mac, MAC_BROADCAST, bytes(6), stranger)
+        if draw.random() < 0.5:
+            sender, claimed = draw.choice((peer.mac, stranger)), draw.choice((TARGET, *addresses))
+            asked = draw.choice(macs), draw.choice(addresses)
+            body = CODEC.encode_arp(1, 0x0800, 6, 4, draw.choice((1, 2)), sender, claimed, *asked)
+            return [self._frame(body, 0x0806)]
         body = CODEC.encode_arp(
             draw.choice((1, 1, 1, 6)), draw.choice((0x0800,) * 4 + (0x86DD,)), 6, 4, draw.choice((1, 1, 2, 2, 3, 0)),
             draw.choice(macs), draw.choice(addresses), draw.choice(macs), draw.choice(addresses),
