@@ -45,6 +45,11 @@ class Seen:
     length: int
 
     @property
+    def ports(self) -> frozenset[int]:
+        """Both, whichever is whose."""
+        return frozenset((self.sport, self.dport))
+
+    @property
     def kinds(self) -> list[int]:
         """The options' kinds, each NOP included."""
         at, out = 0, []
@@ -81,10 +86,15 @@ class Seen:
 
 
 class Sniffer:
-    """Every TCP segment that the stack receives or sends; frames for which `lose` is true go no further."""
+    """Every TCP segment that the stack receives or sends; frames for which `lose` is true go no further.
 
-    def __init__(self, stack: Stack) -> None:
+    Connections that the test before left still send, and are told from new ones of the same ports by the SYN:
+    nobody sees those between the ports of `old`, and they are not lost.
+    """
+
+    def __init__(self, stack: Stack, old: set[frozenset[int]]) -> None:
         self.seen: list[Seen] = []
+        self.old = old
         self.lose: Callable[[Seen], bool] = lambda _: False
         stack.net.hooks.rx.append(lambda frame: self._see(frame, False))
         stack.net.hooks.tx.append(lambda frame: self._see(frame, True))
@@ -101,6 +111,10 @@ class Sniffer:
             time.monotonic(), ours, data[15], fragment, data[22], sport, dport, seq, ack, flags, window,
             tcp[20:header], len(tcp) - header,
         )  # fmt: skip
+        if flags & SYN:
+            self.old.discard(segment.ports)
+        elif segment.ports in self.old:
+            return frame
         self.seen.append(segment)
         return None if self.lose(segment) else frame
 
@@ -127,11 +141,19 @@ def lan() -> Iterator[Lan]:
         ns.close()
 
 
+@pytest.fixture(scope="module")
+def old() -> set[frozenset[int]]:
+    """The ports of the connections of the tests before."""
+    return set()
+
+
 @pytest.fixture
-def sniffer(lan: Lan) -> Iterator[Sniffer]:
-    yield Sniffer(lan.stack)
+def sniffer(lan: Lan, old: set[frozenset[int]]) -> Iterator[Sniffer]:
+    made = Sniffer(lan.stack, old)
+    yield made
     lan.stack.net.hooks.rx.clear()
     lan.stack.net.hooks.tx.clear()
+    old.update(segment.ports for segment in made.seen)
 
 
 @dataclass
