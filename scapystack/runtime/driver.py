@@ -26,7 +26,7 @@ from scapystack.link.base import Link
 from scapystack.runtime.clock import Clock, monotonic
 from scapystack.runtime.guard import Guard
 from scapystack.runtime.intake import BATCH, Intake, Port
-from scapystack.runtime.interrupt import HeldInterrupt
+from scapystack.runtime.interrupt import LISTEN_S, HeldInterrupt, hears_signals
 from scapystack.runtime.slack import no_timer_slack
 from scapystack.runtime.wakeup import Wakeup
 from scapystack.stack import NetStack
@@ -180,23 +180,31 @@ class Driver:
 
         Raises RuntimeError where a host makes them.
         """
-        with self.lock:
-            if self._closed:
-                return
-            if self.host is not None:
-                raise RuntimeError("an event loop runs the stack already")
-            epoll = self._open_loop()
-            self._running = True
+        epoll = None
         try:
+            self._acquire()
+            try:
+                if self._closed:
+                    return
+                if self.host is not None:
+                    raise RuntimeError("an event loop runs the stack already")
+                epoll = self._open_loop()
+                self._running = True
+            finally:
+                self._release()
             with no_timer_slack():
                 self._loop(epoll)
         finally:
-            with self.lock:
-                self._running = False
-                self._stopping = False
-                self.sleeps_until = AWAKE
-                if self._closed:
-                    self._close_loop()
+            if epoll is not None:
+                self._ended()
+
+    def _ended(self) -> None:
+        with self.lock:
+            self._running = False
+            self._stopping = False
+            self.sleeps_until = AWAKE
+            if self._closed:
+                self._close_loop()
 
     def _loop(self, epoll: select.epoll) -> None:
         """Rounds and sleeps. A short sleep (of pacing, mostly) goes through select(), which takes microseconds:
@@ -206,10 +214,13 @@ class Driver:
         short = _SHORT_S if descriptor < _SELECT_LIMIT else 0.0
         timeout = 0.0
         events: Sequence[tuple[int, int]] = ()
+        listening = hears_signals()
         while not self._stopping:
             if 0.0 < timeout < short:
                 events = epoll.poll(0) if select.select(watched, (), (), timeout)[0] else ()
             else:
+                if listening and not 0.0 <= timeout < LISTEN_S:
+                    timeout = LISTEN_S
                 events = (events and timeout and self._linger(epoll)) or epoll.poll(timeout)
             timeout = self.turn(events)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 from scapystack.base.types import Nanoseconds
+from scapystack.runtime.interrupt import LISTEN_S, hears_signals
 
 if TYPE_CHECKING:
     from scapystack.runtime.driver import Driver
@@ -51,8 +52,13 @@ class Ground:
         self.waiter: Callable[[], Waiter] = held_lock if simulation is None else simulation.waiter
 
     def _sleep(self, waiter: Any, until: Nanoseconds | None) -> bool:
-        """Any signal's exception passes through, in the main thread at once."""
+        """Any signal's exception passes through, in the main thread at once (at the latest after `LISTEN_S`)."""
+        most = LISTEN_S if hears_signals() else threading.TIMEOUT_MAX
         if until is None:
-            return bool(waiter.acquire())
-        left = until - self.driver.clock()
-        return left > 0 and bool(waiter.acquire(timeout=min(left * 1e-9, threading.TIMEOUT_MAX)))
+            while not waiter.acquire(timeout=most):
+                pass
+            return True
+        while (left := (until - self.driver.clock()) * 1e-9) > 0:
+            if waiter.acquire(timeout=min(left, most)):
+                return True
+        return False

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -9,9 +10,11 @@ from scapystack.base.events import Endpoint
 from scapystack.link.memory import MemoryLink
 from scapystack.runtime.clock import VirtualClock
 from scapystack.runtime.driver import Driver
+from scapystack.sockets.facade import Stack
 from scapystack.stack import NetStack
 
 SAFETY_S = 10
+LOOKS = 200
 
 
 @pytest.fixture
@@ -135,3 +138,71 @@ def test_handler_set_inside_stays(driver):
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         assert before is not signal.default_int_handler
     assert signal.signal(signal.SIGINT, signal.default_int_handler) is signal.SIG_IGN
+
+
+# --- a signal that does not end the sleep
+
+
+def deaf_ctrl_c(rescued):
+    """SIGINT while the main thread sleeps, to another one: what it sleeps in does not end by itself.
+
+    The same happens to a signal that comes between Python's last look for one and the sleep."""
+    main = threading.main_thread()
+    ended = threading.Event()
+
+    def send():
+        state = Path(f"/proc/self/task/{main.native_id}/stat")
+        asleep = 0
+        while asleep < LOOKS:  # each look lets go of the interpreter: whoever waited for that alone has gone on
+            asleep = asleep + 1 if state.read_text().rpartition(")")[2].split()[0] == "S" else 0
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        if not ended.wait(SAFETY_S):
+            rescued.append(True)
+            signal.pthread_kill(main.ident, signal.SIGINT)
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    return thread, ended
+
+
+def interrupted(call):
+    """Whether such a signal ends a call that would go on for ever."""
+    rescued = []
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - the thread has to be started inside
+        thread, ended = deaf_ctrl_c(rescued)
+        call()
+    ended.set()
+    thread.join(SAFETY_S)
+    return not rescued
+
+
+def test_interrupt_that_another_thread_is_given_ends_the_loop(driver, monkeypatch):
+    monkeypatch.setattr("scapystack.runtime.driver.LISTEN_S", 0.05)
+    assert interrupted(driver.run)
+    assert is_free(driver)
+
+
+def test_interrupt_that_another_thread_is_given_ends_a_blocked_call(monkeypatch):
+    monkeypatch.setattr("scapystack.sockets.waiting.LISTEN_S", 0.05)
+    a, _ = MemoryLink.pair()
+    with Stack("10.0.0.1/24", link=a, seed=1) as stack, stack.create_server(("", 80)) as server:
+        assert interrupted(server.accept)
+        server.settimeout(1_000)
+        assert interrupted(server.accept)
+        assert is_free(stack.driver)
+
+
+def test_interrupt_while_the_loop_is_opened_comes_when_it_is_open(driver, monkeypatch):
+    """Half of it would be left otherwise, and a driver without a wakeup is deaf to other threads."""
+    opened = Driver._open_loop
+
+    def interrupted_inside(self):
+        ctrl_c()
+        return opened(self)
+
+    monkeypatch.setattr(Driver, "_open_loop", interrupted_inside)
+    with pytest.raises(KeyboardInterrupt):
+        driver.run()
+    assert driver._wakeup is not None
+    assert not driver._running
+    assert is_free(driver)

@@ -7,6 +7,7 @@ real main thread.
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 SAFETY_S = 30
@@ -67,6 +68,8 @@ CALLS = ["recv", "accept with a time-out", "accept", "sendall", "connect", "udp"
 
 def test_sigint_ends_every_blocked_call_at_once_and_the_stack_lives_on():
     with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True) as process:
+        watchdog = threading.Timer(4 * SAFETY_S, process.kill)  # a call that hangs fails the test, and does not hang it
+        watchdog.start()
         try:
             for name in CALLS:
                 assert process.stdout.readline() == f"{name}\n"
@@ -74,8 +77,10 @@ def test_sigint_ends_every_blocked_call_at_once_and_the_stack_lives_on():
                 process.send_signal(signal.SIGINT)
                 assert process.stdout.readline() == "interrupted\n"
                 assert time.monotonic() - begin < 5
-            out, _ = process.communicate(timeout=SAFETY_S)
+            out = process.stdout.read()  # not communicate(): readline() may have read ahead
+            process.wait(SAFETY_S)
         finally:
+            watchdog.cancel()
             process.kill()
     assert out == "alive\nclosed\n"
     assert process.returncode == 0
