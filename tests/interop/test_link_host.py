@@ -233,8 +233,7 @@ def test_signal_leaves_nothing(netns, another_netns, tmp_path, number):
     assert namespaces.exists(made)
     child.send_signal(number)
     _, err = child.communicate(timeout=20)
-    assert child.returncode == 128 + number
-    assert err == b""
+    assert (child.returncode, err) == (128 + number, b"")
     assert not namespaces.exists(made)
     assert state(netns) == before
     assert list(tmp_path.iterdir()) == []
