@@ -26,7 +26,7 @@ lint: $(DEV) ## ruff, mypy --strict, import contracts
 	@$(BIN)/lint-imports
 
 bench: $(DEV) ## what codec, layers and links cost, Scapy and the kernel beside them (the TAP as root)
-	@for each in benchmarks/bench_*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
+	@for each in codec layers stack memory link; do echo "== $$each"; $(BIN)/python -m benchmarks.$$each || exit 1; done
 
 clean: ## remove what was made here
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info demo.pcapng

@@ -1,7 +1,7 @@
 """One flow over a bad path, kernel and scapystack in turn: how fast each is where frames are lost.
 
-    .venv/bin/python benchmarks/compare_path.py [--runs 5] [--json FILE]                (as root)
-    .venv/bin/python benchmarks/compare_path.py --mbit 20 --rtt-ms 50 --loss 1 --cc cubic --cc bbr
+    .venv/bin/python -m benchmarks.compare_path [--runs 5] [--json FILE]                (as root)
+    .venv/bin/python -m benchmarks.compare_path --mbit 20 --rtt-ms 50 --loss 1 --cc cubic --cc bbr
 
 Two hosts (network namespaces) are joined by a relay in user space that reads frames from one TAP and
 writes them to another: a rate, a queue and random loss on the way of the data, a delay each way, as
@@ -26,8 +26,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import rig
-
+from benchmarks import rig
 from scapystack.base.frames import Frame
 from scapystack.base.rng import Rng
 from scapystack.link.impair import ImpairedLink, Impairment, tcp

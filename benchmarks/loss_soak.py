@@ -1,6 +1,6 @@
 """Transfers between scapystack and the kernel while nftables drops segments at random: intact, and no stall.
 
-    .venv/bin/python benchmarks/loss_soak.py [--runs 20] [--loss 1 --loss 5 --loss 10]      (as root)
+    .venv/bin/python -m benchmarks.loss_soak [--runs 20] [--loss 1 --loss 5 --loss 10]      (as root)
 
 Two hosts (network namespaces) are joined by a cable; each drops what comes in over it, every TCP segment
 with the same chance, SYNs and ACKs too. The stack on a TAP of the one sends to the kernel of the other,
@@ -31,8 +31,7 @@ from dataclasses import dataclass, field
 from itertools import count, pairwise
 from typing import Any
 
-import rig
-
+from benchmarks import rig
 from scapystack.link.capture import Capture
 
 SLACK_S = 0.3

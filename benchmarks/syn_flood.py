@@ -1,6 +1,6 @@
 """A flood of SYNs from random sources against a stack on a TAP: who still gets in, and what does it cost?
 
-    .venv/bin/python benchmarks/syn_flood.py [--rate 2000] [--seconds 20] [--near] [--cookies on|off|always]
+    .venv/bin/python -m benchmarks.syn_flood [--rate 2000] [--seconds 20] [--near] [--cookies on|off|always]
                                              [--listeners N] [--json]                                (as root)
 
 Three processes: this one runs the stack and its echo service; one in a namespace of its own writes SYNs

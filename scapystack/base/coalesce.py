@@ -63,7 +63,7 @@ def coalesce(frames: list[Frame]) -> list[Frame]:
 
 def runs(buffers: Sequence[Buffer], at: int, ends: Sequence[int], kinds: Sequence[int]) -> list[Run]:
     """Which of these frames can be joined. A frame lies in its buffer from `at` to its end; `kinds` are `CSUM_*`, or
-    anything else for a frame that must stay alone. 0.9 us a frame that is joined (benchmarks/bench_layers.py)."""
+    anything else for a frame that must stay alone. 0.9 us a frame that is joined (benchmarks/layers.py)."""
     out: list[Run] = []
     count = len(ends)
     behind = 0

@@ -4,7 +4,7 @@ With offload every frame has a `virtio_net_hdr` in front (`link.vnet`), and both
 that are not computed yet and TCP super-segments of up to 64 KB. Without it, frames are cut and
 finished here, at the edge. Read `link.base` first; `link.tundev` opens the device.
 
-What the loops are shaped by (benchmarks/bench_link.py, CPython 3.11, microseconds):
+What the loops are shaped by (benchmarks/link.py, CPython 3.11, microseconds):
 - `os.readv` into a slot that is there costs 1.1 for a small frame, `os.read`, which makes room for 64 KB
   and gives the rest back, 2.3: hence the slots. A small frame is copied out of its slot (0.2);
 - a large one is looked at where it lies (a copy of 64 KB costs 4), so it is read by `os.read`;

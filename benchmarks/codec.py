@@ -1,6 +1,6 @@
 """Compiled codec beside Scapy, in one run: what one TCP segment costs to dissect and to build.
 
-    .venv/bin/python benchmarks/bench_codec.py [--json FILE] [--rounds N] [--check]
+    .venv/bin/python -m benchmarks.codec [--json FILE] [--rounds N] [--check]
 
 The segment is Ethernet, IPv4 and TCP with timestamps and 1,448 octets of payload. Both sides do the
 same work: dissect every field and option and verify both checksums; put a segment together from its
@@ -158,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
         except OSError as error:
-            print(f"bench_codec: {error}", file=sys.stderr)
+            print(f"benchmarks.codec: {error}", file=sys.stderr)
             return 2
     missed = any(row["times"] < row["goal"] for row in results)
     return 1 if options.check and missed else 0

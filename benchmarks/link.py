@@ -1,6 +1,6 @@
 """What a TAP costs, bare: `TapLink.read` and `write`, and a TCP with nothing behind it, beside the kernel.
 
-    .venv/bin/python benchmarks/bench_link.py [read|write|bulk|echo ...]        (as root)
+    .venv/bin/python -m benchmarks.link [read|write|bulk|echo ...]        (as root)
 
 It is the ceiling of every stack on such a link: run it before and after touching `scapystack.link.tap`
 or `scapystack.runtime.driver`. All traffic stays in a namespace that is removed afterwards.

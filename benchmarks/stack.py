@@ -1,6 +1,6 @@
 """What the stack itself can do: two stacks in one process, nothing between them but a list of frames.
 
-    .venv/bin/python benchmarks/bench_stack.py [name ...] [--json FILE] [--seconds N] [--profile]
+    .venv/bin/python -m benchmarks.stack [name ...] [--json FILE] [--seconds N] [--profile]
 
 No link, no driver, no kernel: every figure is the cost of the core (and of cutting and checksumming
 where frames are wire-size), counted in CPU seconds of this one thread, both stacks' together. So a stack
@@ -25,107 +25,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from scapystack.base.addr import ANY4, ip
-from scapystack.base.config import StackConfig
+from benchmarks.pair import BATCH, PORT, B, Meter, Pair
+from scapystack.base.addr import ANY4
 from scapystack.base.frames import Frame
-from scapystack.base.iface import Interface
 from scapystack.base.offload import split
 from scapystack.base.timers import TimerHeap
-from scapystack.base.types import MICROSECOND, SECOND
-from scapystack.layers.tcp.user import Connection
-from scapystack.stack import NetStack
+from scapystack.base.types import MICROSECOND
 
-A, B = ip("10.0.0.1"), ip("10.0.0.2")
-PORT = 7
-SUPER = 65_455  # what `scapystack.link.base.SUPER_SEGMENT` says
 CHUNK = bytes(1 << 20)
 ROUNDS = 3
-BATCH = 64
-"""Frames that a stack receives before it gets to answer, as `scapystack.runtime.driver` has it."""
 
 Result = dict[str, float]
-
-
-class Pair:
-    """Two stacks that know each other; `offload` leaves super-segments whole and checksums open."""
-
-    def __init__(self, *, offload: bool, loss: float = 0.0) -> None:
-        self.offload = offload
-        self.now = SECOND
-        self.frames = 0
-        self._every = round(1 / loss) if loss else 0
-        self.a, self.b = NetStack(self._config(), seed=1), NetStack(self._config(), seed=2)
-        self.ifaces: dict[NetStack, Interface] = {}
-        for stack, peer, n in ((self.a, B, 1), (self.b, A, 2)):
-            iface = self.ifaces[stack] = stack.add_interface("eth0", bytes((2, 0, 0, 0, 0, n)), gso_max=SUPER)
-            stack.add_address(iface, f"10.0.0.{n}/24")
-            stack.arp.add_static(iface, peer, bytes((2, 0, 0, 0, 0, 3 - n)))
-
-    @staticmethod
-    def _config() -> StackConfig:
-        config = StackConfig()
-        config.tcp.msl_ms = 1  # TIME-WAIT ends while we look
-        return config
-
-    def carry(self, sender: NetStack, receiver: NetStack) -> int:
-        """What one has to send reaches the other; how many frames that were."""
-        sender.poll(self.now)
-        if sender.core.ready:
-            sender.take_ready()
-        iface = self.ifaces[receiver]
-        count = 0
-        for frame in sender.take_frames():
-            parts = (frame,) if self.offload else split(frame)
-            for part in parts:
-                count += 1
-                if self._every and (self.frames + count) % self._every == 0:
-                    continue
-                receiver.receive(
-                    Frame(part.data, (), iface, part.csum, part.csum_start, part.csum_offset, part.gso_size), self.now
-                )
-                if count % BATCH == 0:
-                    receiver.poll(self.now)
-        self.frames += count
-        return count
-
-    def exchange(self) -> int:
-        """Both ways, once; how many frames that were."""
-        self.now += 50 * MICROSECOND
-        return self.carry(self.a, self.b) + self.carry(self.b, self.a)
-
-    def wait(self) -> None:
-        """Nothing is under way: on to the next deadline."""
-        times = [at for stack in (self.a, self.b) if (at := stack.next_deadline()) is not None]
-        self.now = max(self.now, min(times, default=self.now))
-
-    def settle(self) -> None:
-        """Until nobody has anything to send."""
-        while self.exchange():
-            pass
-
-    def open(self) -> tuple[Connection, Connection]:
-        """A connection from a to b."""
-        listener = self.b.tcp.listeners.get((ANY4, PORT)) or self.b.tcp.listen(ANY4, PORT, 128)
-        self.a.enter(self.now)
-        c = self.a.tcp.connect(B, PORT)
-        d = None
-        while d is None:
-            self.exchange()
-            d = listener.accept()
-        return c, d
-
-
-class Meter:
-    """CPU seconds until `seconds` are spent: `while meter.on(): ...`, many operations a turn."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.start = time.thread_time()
-        self.spent = 0.0
-
-    def on(self) -> bool:
-        self.spent = time.thread_time() - self.start
-        return self.spent < self.seconds
 
 
 def bulk(seconds: float, *, offload: bool, loss: float = 0.0) -> Result:
@@ -390,7 +300,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
         except OSError as error:
-            print(f"bench_stack: {error}", file=sys.stderr)
+            print(f"benchmarks.stack: {error}", file=sys.stderr)
             return 2
     return 0
 

@@ -1,6 +1,6 @@
 """What a connection costs in memory while it does nothing: `tracemalloc` over thousands of them.
 
-    .venv/bin/python benchmarks/bench_memory.py [--count 10000] [--by line|file] [state ...]
+    .venv/bin/python -m benchmarks.memory [--count 10000] [--by line|file] [state ...]
 
 The peers are scripted: no second stack is counted. The states: `half-open`; `fresh`, established and
 accepted; `used`, the same after a request and an answer of 1,000 octets each way; `time-wait`. Everything

@@ -1,6 +1,6 @@
 """What the layers below TCP cost, in microseconds a packet: run it before and after touching them.
 
-    .venv/bin/python benchmarks/bench_layers.py [name ...] [--profile]
+    .venv/bin/python -m benchmarks.layers [name ...] [--profile]
 
 Each line is the best of five rounds. Frames come from Scapy, the clock stands still, nothing is
 sent. `--profile` prints where the time of one benchmark goes.
