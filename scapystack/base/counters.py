@@ -1,7 +1,7 @@
 """Counters by name: one for every event and every reason to drop.
 
 A drop is one line: `counters["ip.drop.checksum"] += 1`. A name that was never counted reads 0.
-Names are `<layer>.<event>` and `<layer>.drop.<reason>`.
+Names are `<layer>.<event>` and `<layer>.drop.<reason>`; `counternames` has them all, and what each counts.
 """
 
 

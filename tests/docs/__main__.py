@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.docs import settings
+from tests.docs import counters, settings
 
-for document in (settings,):
+for document in (settings, counters):
     document.DOCUMENT.write_text(document.render())
     print(document.DOCUMENT)

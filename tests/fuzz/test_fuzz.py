@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from scapystack.base.counternames import MEANINGS
 from scapystack.base.frames import CSUM_NONE, CSUM_PARTIAL, CSUM_VALID, Frame
 from scapystack.describe import describe
 from scapystack.layers.tcp.state import ESTABLISHED, LISTEN, STATE_NAMES
@@ -145,6 +146,7 @@ def test_any_frames_reach_deep_and_nothing_raises() -> None:
         fuzzer.world.target.stack.tcp.observers.append(lambda c, old, new: states.add(new))
         counters.update(fuzzer.run(700).target.stack.counters)
     assert not [name for name in DEEP if counters[name] == 0]
+    assert set(counters) <= set(MEANINGS)
     assert states == set(range(len(STATE_NAMES))) - {LISTEN}
 
 
