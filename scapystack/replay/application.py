@@ -43,9 +43,13 @@ class Application:
         set_options(self.listener.options, self.side)
 
     def connect(self, local: Address, local_port: int, remote: Address, port: int) -> None:
-        """Be a client."""
-        self.connection = self.stack.tcp.connect(remote, port, local=local, local_port=local_port)
-        self.connection.on_ready = self.look
+        """Be a client; one that asks for Fast Open, or has a cookie, if the recorded one did."""
+        syn = self.side.syn
+        fast = syn.fastopen if syn is not None else None
+        if fast:
+            self.stack.tcp.fastopen_cache.learn(local, remote, fast, 1460)
+        how = {"local": local, "local_port": local_port, "fastopen": fast is not None}
+        self.connection = self.stack.tcp.connect(remote, port, **how)  # type: ignore[arg-type]
         set_options(self.connection.options, self.side)
 
     def look(self) -> None:
@@ -63,7 +67,7 @@ class Application:
     def write(self, octets: bytes, urgent: int | None = None) -> None:
         """Send; of these octets the one before `urgent` (counted from 1) is urgent. What has no room waits."""
         connection = self.connection
-        if self._waiting or connection is None or not connection.connected:
+        if self._waiting or connection is None or not (connection.connected or connection.deferred):
             if urgent is not None:
                 self._urgent = len(self._waiting) + urgent
             self._waiting += octets

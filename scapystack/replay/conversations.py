@@ -86,7 +86,7 @@ class Conversation:
             return self.unfit
         if self.tcp is not None:
             return self.tcp.why_not(as_opener)
-        if not as_opener and not self.answers:
+        if self.proto == PROTO_ICMP and not as_opener and not self.answers:
             return "nobody answers"
         return ""
 

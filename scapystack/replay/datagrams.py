@@ -45,6 +45,7 @@ class DatagramReplay:
         self.our_end, self.peer_end = ends if as_opener else ends[::-1]
         self.maker = PacketMaker()
         self.shift: Nanoseconds = START - conversation.began_at
+        self.lost: set[tuple[int, ...]] = set()  # of the peer's packets those that a router sent back
         self.stage, self.speaks, self.refuses = self._prepare(terms)
         self.stage.on_frame = self._left
         self.expected: deque[bytes] = deque()  # what the application has sent, and has not left
@@ -58,12 +59,17 @@ class DatagramReplay:
         speaks = refuses = False
         largest, fragment = 0, 0
         macs = None
+        last: list[tuple[int, ...]] = []
         for packet in self.conversation.packets(self.reader):
             ours = self._is_ours(packet)
+            if self._strangers(packet):
+                self.lost.update(last[-1:])
+                continue
             if macs is None and packet.macs is not None:
                 to, source = packet.macs
                 macs = (source, to) if ours else (to, source)
             if not ours:
+                last.append(packet.places)
                 continue
             error = packet.proto == PROTO_ICMP and packet.payload[0] in ERRORS
             refuses |= error
@@ -86,6 +92,13 @@ class DatagramReplay:
             return about is not None and about[1] == self.peer_end != self.our_end
         return (payload[0] == ECHO_REQUEST) == self.as_opener
 
+    def _strangers(self, packet: Packet) -> bool:
+        """Whether this is a router's error about a packet of the peer's: it never came to us."""
+        if packet.proto != PROTO_ICMP or packet.payload[0] not in ERRORS or packet.src == self.our_end[0]:
+            return False
+        about = quoted(packet, self.maker.core.codec)
+        return about is not None and about[1] == self.peer_end != self.our_end
+
     # -- the recording ---------------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -93,7 +106,11 @@ class DatagramReplay:
         self._open()
         for packet in self.conversation.packets(self.reader):
             self.stage.run(packet.at + self.shift)
-            if not self._is_ours(packet):
+            if packet.places in self.lost:
+                self.transcript.add(self.stage.now, "x", _fields(packet))
+            elif self._strangers(packet):
+                continue
+            elif not self._is_ours(packet):
                 self._peers_turn(packet)
             elif packet.proto == PROTO_ICMP and (packet.payload[0] in ERRORS or not self.as_opener):
                 self._answer(packet)

@@ -8,6 +8,9 @@ unwrapped, so that the SYN is 0 and the first octet of the stream 1.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
+
 from scapystack.base.segment import ACK, FIN, RST, SYN, URG, Segment
 from scapystack.base.types import Nanoseconds
 from scapystack.layers.tcp.ranges import RangeSet
@@ -25,9 +28,13 @@ class Counter32:
         self.last = 0
 
     def __call__(self, number: int) -> int:
-        at = self.last + ((number - self.base - self.last + HALF) & MASK) - HALF
+        at = self.near(number)
         self.last = max(self.last, at)
         return at
+
+    def near(self, number: int) -> int:
+        """The same, and `last` stays."""
+        return self.last + ((number - self.base - self.last + HALF) & MASK) - HALF
 
 
 class TcpSide:
@@ -43,6 +50,8 @@ class TcpSide:
         self.resets = 0
         self.resets_after_fin = 0
         self.packets = 0
+        self.spoken = 0  # its packets up to the last that was no RST: one before that is a stranger's
+        self.lost: set[int] = set()  # which packets of the conversation never arrived, though they were captured
         self.damaged = 0
         self.largest = 0
         self.window = 0  # the largest it offered, in octets
@@ -52,6 +61,7 @@ class TcpSide:
         self.keepalive_idle: Nanoseconds = 0
         self.keepalive_interval: Nanoseconds = 0
         self._probed_at: Nanoseconds = 0
+        self._flight: deque[tuple[int, int, int]] = deque()  # not acknowledged: start, end, which packet
 
     @property
     def wscale(self) -> int:
@@ -64,6 +74,26 @@ class TcpSide:
         end = self.acknowledged - (self.fin is not None and self.acknowledged > self.fin)
         return max(0, end - 1 - self.octets.overlap(1, max(end, 1)))
 
+    def sent(self, start: int, end: int, which: int) -> None:
+        """A packet that takes numbers. Sent before, and nobody has said that it came: then that one was lost."""
+        if start < self.top:
+            for first, last, packet in self._flight:
+                if first < end and start < last and first >= start:
+                    self.lost.add(packet)
+        self._flight.append((start, end, which))
+        self.top = max(self.top, end)
+
+    def heard(self, acknowledged: int, blocks: Sequence[tuple[int, int]]) -> None:
+        """The other side has received all before `acknowledged`, and these."""
+        flight = self._flight
+        self.acknowledged = max(self.acknowledged, acknowledged)
+        while flight and flight[0][0] < self.acknowledged:
+            flight.popleft()
+        if blocks and flight:
+            here = [each for each in flight if not any(a <= each[0] < b for a, b in blocks)]
+            if len(here) < len(flight):
+                self._flight = deque(here)
+
 
 class TcpFacts:
     """Both sides: `opener` sent the first SYN."""
@@ -75,6 +105,7 @@ class TcpFacts:
         self.scaled = False
         self.timestamps = False
         self._last_at: Nanoseconds = 0
+        self._packets = 0
 
     @property
     def over(self) -> bool:
@@ -89,15 +120,19 @@ class TcpFacts:
         side = self.opener if by_opener else self.other
         if side.syn is None:
             return self.over
-        return seg.seq != side.syn.seq and (self.over or self.other.syn is None or bool(self.other.packets))
+        return seg.seq != side.syn.seq and (self.over or not self.other.packets)
 
     def add(self, seg: Segment, by_opener: bool, at: Nanoseconds, damaged: bool, cut_off: int) -> None:
         """Take the next packet of the capture."""
         side, peer = (self.opener, self.other) if by_opener else (self.other, self.opener)
+        which = self._packets
+        self._packets += 1
         side.packets += 1
         side.damaged += damaged
         flags = seg.flags
         self.cut_off += bool(cut_off)
+        if strange(seg, side.syn):
+            return
         if flags & SYN and side.syn is None:
             self._syn(side, seg)
         if side.count is None:
@@ -107,10 +142,13 @@ class TcpFacts:
         if flags & RST:
             side.resets += 1
             side.resets_after_fin += side.fin is not None
+        else:
+            side.resets = side.resets_after_fin = 0
+            side.spoken = side.packets
         start = side.count(seg.seq)
-        self._sent(side, peer, seg, start, at, damaged)
+        self._sent(side, peer, seg, start, at, damaged, which)
         if flags & ACK and peer.count is not None:
-            peer.acknowledged = max(peer.acknowledged, peer.count.last + _behind(peer.count, seg.ack))
+            peer.heard(peer.count.near(seg.ack), [(peer.count.near(a), peer.count.near(b)) for a, b in seg.sack])
         if not flags & (SYN | RST):
             window = seg.wnd << side.wscale if self.scaled else seg.wnd
             side.window = max(side.window, window)
@@ -123,12 +161,13 @@ class TcpFacts:
         side.syn = seg
         seg.payload = bytes(seg.payload)  # a view of the capture must not stay
         side.count = Counter32(seg.seq)
-        side.top = 1
         a, b = self.opener.syn, self.other.syn
         self.scaled = a is not None and b is not None and a.wscale is not None and b.wscale is not None
         self.timestamps = a is not None and b is not None and a.tsval is not None and b.tsval is not None
 
-    def _sent(self, side: TcpSide, peer: TcpSide, seg: Segment, start: int, at: Nanoseconds, damaged: bool) -> None:
+    def _sent(
+        self, side: TcpSide, peer: TcpSide, seg: Segment, start: int, at: Nanoseconds, damaged: bool, which: int
+    ) -> None:
         flags = seg.flags
         length = len(seg.payload)
         first = start + bool(flags & SYN)  # of the text
@@ -144,8 +183,10 @@ class TcpFacts:
         side.urgent |= bool(flags & URG)
         if flags & FIN and not damaged:
             side.fin = first + length
-        if not flags & RST:
-            side.top = max(side.top, start + seg.length)
+        if flags & (SYN | ACK) == SYN | ACK and side.syn is not None and not side.syn.flags & ACK:
+            return  # of a simultaneous open: the SYN before has arrived
+        if seg.length and not flags & RST and not damaged:
+            side.sent(start, start + seg.length, which)
 
     def _keepalive(self, side: TcpSide, at: Nanoseconds) -> None:
         """A probe: how long was it quiet before?"""
@@ -172,9 +213,9 @@ class TcpFacts:
         return ""
 
 
-def _behind(count: Counter32, ack: int) -> int:
-    """How far an acknowledgment is from the last number that was sent."""
-    return ((ack - count.base - count.last + HALF) & MASK) - HALF
+def strange(seg: Segment, syn: Segment | None) -> bool:
+    """Whether somebody else must have sent this SYN: the side's own has another number."""
+    return bool(seg.flags & SYN) and syn is not None and seg.seq != syn.seq
 
 
 def _full(peer: TcpSide) -> int:

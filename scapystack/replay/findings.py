@@ -28,7 +28,7 @@ class Findings:
         self.lines.append(f"packet {self.transcript.packets}: {text}")
         if self.count == 1:
             self.lines += [f"    {line}" for line in recent[:-1]]
-        self.lines += [f"  > {line}" for line in recent[-1:]]
+        self.lines += [f" => {line}" for line in recent[-1:]]
 
     def told(self) -> list[str]:
         """All of it."""

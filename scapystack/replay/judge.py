@@ -9,7 +9,7 @@ on, a window that is never taken back, and flags that fit how far the connection
 from __future__ import annotations
 
 from scapystack.base.segment import ACK, FIN, PSH, RST, SYN, URG, Segment
-from scapystack.replay.facts import HALF, MASK, Counter32
+from scapystack.replay.facts import HALF, Counter32
 from scapystack.replay.text import LaterText, Text
 
 _OPTION_ROOM = 40
@@ -73,8 +73,7 @@ class Judge:
     def ours(self, number: int) -> int:
         """A number of our sequence space, relative."""
         assert self.count is not None
-        last = self.count.last
-        return last + ((number - self.count.base - last + HALF) & MASK) - HALF
+        return self.count.near(number)
 
     def _shift(self, syn: Segment | None) -> int:
         both = self.syn is not None and self.peer_syn is not None
@@ -127,7 +126,7 @@ class Judge:
         if self.peer_count is None:
             return ["an ACK though the peer has sent nothing"]
         wrong = []
-        ack = self._peer(seg.ack)
+        ack = self.theirs(seg.ack)
         whole = self.peer_text.end
         if self.peer_fin == whole:
             whole += 1
@@ -142,14 +141,14 @@ class Judge:
         self.acked = max(self.acked, ack)
         self.edge = max(self.edge, edge)
         for left, right in seg.sack:
-            if not self._peer(left) < self._peer(right) <= self.peer_top:
-                wrong.append(f"SACK of {self._peer(left)}:{self._peer(right)}; the peer has sent {self.peer_top}")
+            if not self.theirs(left) < self.theirs(right) <= self.peer_top:
+                wrong.append(f"SACK of {self.theirs(left)}:{self.theirs(right)}; the peer has sent {self.peer_top}")
         return wrong
 
-    def _peer(self, number: int) -> int:
+    def theirs(self, number: int) -> int:
+        """A number of the peer's sequence space, relative."""
         assert self.peer_count is not None
-        last = self.peer_count.last
-        return last + ((number - self.peer_count.base - last + HALF) & MASK) - HALF
+        return self.peer_count.near(number)
 
     def _options(self, seg: Segment) -> list[str]:
         wrong = []

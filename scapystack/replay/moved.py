@@ -6,15 +6,19 @@ from scapystack.base.checksum import checksum
 from scapystack.base.codec import Codec
 from scapystack.base.datagram import PROTO_TCP
 from scapystack.base.segment import ACK, Segment
-from scapystack.layers.tcp.options import EOL, NOP, SACK, TIMESTAMPS, encode_timestamps
+from scapystack.layers.tcp.options import EOL, FASTOPEN, NOP, SACK, TIMESTAMPS, encode_timestamps
 from scapystack.replay.packets import Packet
 from scapystack.replay.stage import Stage
 
 MASK = 0xFFFFFFFF
 
 
-def moved_segment(codec: Codec, packet: Packet, seg: Segment, shift: int, stamp: int, ack: int | None) -> bytearray:
+def moved_segment(
+    codec: Codec, packet: Packet, seg: Segment, shift: int, stamp: int, cookie: bytes, ack: int | None = None
+) -> bytearray:
     """The octets of `seg`, recorded in `packet`: acknowledgments moved by `shift`, `stamp` echoed.
+
+    A Fast Open cookie that the recorded host had given becomes `cookie`, where that is as long.
 
     With `ack`, an absolute number, `seg` is not the packet's own but one of the peer's that acknowledges just this.
     """
@@ -27,12 +31,12 @@ def moved_segment(codec: Codec, packet: Packet, seg: Segment, shift: int, stamp:
     if flags & ACK:
         number = (number + shift) & MASK
     moved = bytearray(payload[20 : dataofs * 4])
-    _move_options(moved, shift, stamp if flags & ACK else 0)
+    _move_options(moved, shift, stamp if flags & ACK else 0, b"" if flags & ACK else cookie)
     head = codec.encode_tcp(sport, dport, seq, number, dataofs, reserved, flags, wnd, csum, up)
     return bytearray(b"".join((head, moved, payload[dataofs * 4 :])))
 
 
-def _move_options(options: bytearray, shift: int, stamp: int) -> None:
+def _move_options(options: bytearray, shift: int, stamp: int, cookie: bytes) -> None:
     at = 0
     while at < len(options):
         kind = options[at]
@@ -48,6 +52,8 @@ def _move_options(options: bytearray, shift: int, stamp: int) -> None:
             for edge in range(at + 2, end - 3, 4):
                 number = int.from_bytes(options[edge : edge + 4], "big")
                 options[edge : edge + 4] = ((number + shift) & MASK).to_bytes(4, "big")
+        elif kind == FASTOPEN and end - at - 2 == len(cookie):
+            options[at + 2 : end] = cookie
         at = end
 
 

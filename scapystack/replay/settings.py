@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from scapystack.base.config import StackConfig, limits
 from scapystack.base.segment import ACK, CWR, ECE
 from scapystack.base.types import MILLISECOND
+from scapystack.layers.tcp.fastopen import CLIENT, SERVER
 from scapystack.layers.tcp.tcb import Options
 from scapystack.replay.facts import TcpFacts, TcpSide
 
@@ -58,6 +59,8 @@ def mirrored(terms: Terms, facts: TcpFacts, as_opener: bool) -> StackConfig:
             tcp.ecn = "off"
     if ours.window:
         tcp.rcvbuf = ours.window
+    if any(side.syn is not None and side.syn.fastopen is not None for side in (ours, peer)):
+        tcp.fastopen = CLIENT | SERVER
     for name, value in terms.overrides.items():
         config.set(name, value)
     config.check()
@@ -73,6 +76,8 @@ def mtu_of(side: TcpSide) -> int:
 def set_options(options: Options, side: TcpSide) -> None:
     """What the application of the recorded side had set on its socket, as far as it shows."""
     options.oobinline = True  # so that the stream is the recorded one
+    if side.syn is not None and side.syn.flags & ACK:
+        options.fastopen = 1
     if side.nodelay:
         options.nodelay = True
     if side.keepalive_idle:

@@ -20,7 +20,7 @@ from scapystack.layers.tcp.state import STATE_NAMES
 from scapystack.link.pcapread import CaptureReader
 from scapystack.replay.application import Application
 from scapystack.replay.conversations import Conversation, End, segment_of
-from scapystack.replay.facts import HALF, MASK, Counter32
+from scapystack.replay.facts import MASK, Counter32, strange
 from scapystack.replay.findings import Findings, Stuck
 from scapystack.replay.judge import Judge
 from scapystack.replay.moved import moved_error, moved_segment
@@ -83,6 +83,7 @@ class TcpReplay:
         self.recorded = Counter32(self.ours.syn.seq if self.ours.syn is not None else 0)
         self.recorded_sent = Again()
         self.recorded_probes = 0
+        self.our_packets = 0
         self.recorded_resets = 0
         # what has happened on the stage
         self.sent = Again()
@@ -150,13 +151,15 @@ class TcpReplay:
         try:
             if self.ours.syn is not None and self.ours.syn.flags & ACK:
                 self.application.listen(self.stage.ours, self.our_end[1])
+            which = -1
             for packet in self.conversation.packets(self.reader):
-                self._event(packet)
+                which += packet.proto == PROTO_TCP
+                self._event(packet, packet.proto == PROTO_TCP and which in self.peer.lost)
             self._finish()
         except Stuck as stuck:
             self.findings.add(str(stuck))
 
-    def _event(self, packet: Packet) -> None:
+    def _event(self, packet: Packet, lost: bool) -> None:
         packet.damaged = self._damaged(packet)
         self.stage.run(packet.at + self.shift)
         if packet.proto == PROTO_ICMP:
@@ -167,21 +170,26 @@ class TcpReplay:
         if seg is None or (packet.damaged and self._is_ours(packet)):
             return
         if self._is_ours(packet):
-            self._our_turn(packet, seg)
+            self.our_packets += 1
+            if not strange(seg, self.ours.syn):
+                self._our_turn(seg)
+        elif lost:
+            moved = self._segment(memoryview(self._moved(packet, seg)), packet.src, packet.dst, packet.tos)
+            self.transcript.add(self.stage.now, "x", self._fields(moved, theirs=True, packet=packet))
         else:
             self._peers_turn(packet, seg)
 
-    def _our_turn(self, packet: Packet, seg: Segment) -> None:
+    def _our_turn(self, seg: Segment) -> None:
         """What the recorded host sent: what had its application done by then?"""
         flags = seg.flags
         start = self.recorded(seg.seq)
         if flags & RST:
-            self._reset_turn()
+            if self.our_packets > self.ours.spoken:
+                self._reset_turn()
             return
         application = self.application
-        if flags & SYN and not flags & ACK and application.connection is None:
-            local, remote = (self.stage.ours, self.our_end[1]), (self.stage.peer, self.peer_end[1])
-            application.connect(*local, *remote)
+        if flags & SYN and not flags & ACK:
+            self._connect()
         end = start + seg.length
         if not seg.length and start < self.recorded_sent.top and self.ours.keepalive_idle:
             self.recorded_probes += 1
@@ -196,6 +204,12 @@ class TcpReplay:
             self._read(seg)
         self.stage.settle()
 
+    def _connect(self) -> None:
+        """The active OPEN, once."""
+        if self.application.connection is None:
+            ends = (self.stage.ours, self.our_end[1]), (self.stage.peer, self.peer_end[1])
+            self.application.connect(*ends[0], *ends[1])
+
     def _write(self, end: int, urgent: int | None) -> None:
         """Have the application write up to `end`; the octet before `urgent` is urgent."""
         first = self.judge.written
@@ -209,7 +223,7 @@ class TcpReplay:
     def _read(self, seg: Segment) -> None:
         """Read as far as the recorded application must have, for the window to be what it was."""
         judge = self.judge
-        ack = judge._peer(seg.ack)
+        ack = judge.theirs(seg.ack)
         scaled = self.facts.scaled and not seg.flags & SYN
         edge = ack + (seg.wnd << self.ours.wscale if scaled else seg.wnd)
         self.application.read_up_to(edge - self.stage.stack.config.tcp.rcvbuf)
@@ -224,14 +238,17 @@ class TcpReplay:
     def _peers_turn(self, packet: Packet, seg: Segment) -> None:
         flags = seg.flags
         acked = 0
+        if flags & (SYN | ACK) == SYN and self.ours.syn is not None and not self.ours.syn.flags & ACK:
+            self._connect()  # both open at the same time: what crosses on the way the capture shows in its own order
+            self.stage.settle()
         if flags & ACK and self.ours.syn is not None:
-            acked = self.recorded.last + ((seg.ack - self.recorded.base - self.recorded.last + HALF) & MASK) - HALF
+            acked = self.recorded.near(seg.ack)
         if not self.terms.timed:
             self._await(packet, acked, flags)
         self.said = max(self.said, min(acked, self.sent.top))
         if flags & RST and self._effective(seg, acked):
             self.peer_reset = True
-        fits = self.judge.edge - (self.judge._peer(seg.seq) + seg.length) if self.judge.peer_count is not None else 0
+        fits = self.judge.edge - (self.judge.theirs(seg.seq) + seg.length) if self.judge.peer_count is not None else 0
         if fits < 0 and len(seg.payload) > 1:
             self.application.read_all()  # the recorded one had: there was room
             self.stage.settle()
@@ -244,7 +261,7 @@ class TcpReplay:
         """Whether the recorded host must have believed this RST (RFC 5961 section 3.2)."""
         if self.judge.peer_count is None:
             return bool(seg.flags & ACK) and acked == self.recorded_sent.top
-        return self.judge._peer(seg.seq) == self.judge.acked or not self.judge.acked
+        return self.judge.theirs(seg.seq) == self.judge.acked or not self.judge.acked
 
     # -- the peer --------------------------------------------------------------------------------------
 
@@ -298,22 +315,26 @@ class TcpReplay:
     def _say(self, packet: Packet, seg: Segment, ack: int | None = None) -> None:
         """Send a segment of the peer's to the stack, moved to its numbers."""
         judge = self.judge
-        shift = 0
-        if judge.count is not None:
-            shift = (judge.count.base - self.recorded.base) & MASK
-        payload = moved_segment(self.codec, packet, seg, shift, self.stamp, self._absolute(ack))
+        payload = self._moved(packet, seg, ack)
         moved = self._segment(memoryview(payload), self.stage.peer, self.stage.ours, packet.tos)
         self.transcript.add(self.stage.now, "<", self._fields(moved, theirs=True, packet=packet))
         if not packet.damaged:
             judge.heard(moved)
             if len(moved.payload) and not moved.flags & RST and judge.peer_count is not None:
-                self.peer_text.add(judge._peer(moved.seq) + bool(moved.flags & SYN), moved.payload)
+                self.peer_text.add(judge.theirs(moved.seq) + bool(moved.flags & SYN), moved.payload)
         mss = self.stage.iface.mtu - 40 - (12 if moved.tsval is not None else 0)
         self.stage.feed(packet, payload, self.stage.peer, mss if len(moved.payload) > mss else 0)
         self.stage.settle()
 
-    def _absolute(self, ack: int | None) -> int | None:
-        return None if ack is None or self.judge.count is None else (self.judge.count.base + ack) & MASK
+    def _moved(self, packet: Packet, seg: Segment, ack: int | None = None) -> bytearray:
+        count = self.judge.count
+        shift = (count.base - self.recorded.base) & MASK if count is not None else 0
+        number = (count.base + ack) & MASK if ack is not None and count is not None else None
+        cookie = b""
+        if seg.fastopen:
+            tcp = self.stage.stack.tcp
+            cookie = tcp.fastopen_cookies.cookie(self.stage.peer, self.stage.ours, self.stage.now)
+        return moved_segment(self.codec, packet, seg, shift, self.stamp, cookie, number)
 
     def _error(self, packet: Packet) -> None:
         """An ICMP error about a segment of ours."""

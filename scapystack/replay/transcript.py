@@ -1,7 +1,8 @@
 """The transcript of a replay, and its comparison with a golden one that was kept.
 
 A line is a packet: its time in virtual seconds since the first, `>` for what the stack sent and `<` for what it
-was sent, and its fields in the words of tcpdump, numbers relative:
+was sent (`x`: what never arrived in the recording, and so does not now), and its fields in the words of tcpdump,
+numbers relative:
 
     0.000000 < Flags [S], seq 0, win 64240, mss 1460, sackOK, TS val 0 ecr 0, wscale 7, length 0
     0.000000 > Flags [S.], seq 0, ack 1, win 65160, mss 1460, sackOK, TS val 0 ecr 0, wscale 7, length 0
@@ -32,7 +33,7 @@ FIELDS = (
 _HEAD = "# scapystack transcript 1"
 _CONTEXT = 3
 _FLAGS = ((0x01, "F"), (0x02, "S"), (0x04, "R"), (0x08, "P"), (0x10, "."), (0x20, "U"), (0x40, "E"), (0x80, "W"))
-_LINE = re.compile(r"(\S+) ([<>*]) (.+)")
+_LINE = re.compile(r"(\S+) ([<>x*]) (.+)")
 MASK = 0xFFFFFFFF
 
 
