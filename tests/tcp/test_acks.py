@@ -188,3 +188,22 @@ def test_bare_ack_is_never_acknowledged() -> None:
         wire.send(c, "A", ack=ack)
     wire.after(ms=500)
     wire.expect_nothing()
+
+
+def test_ack_of_a_flight_leaves_twice_for_a_while_after_a_gap() -> None:
+    """Where segments are lost, ACKs are: the only one of a whole flight would cost the peer its probe timer."""
+    wire = TcpWire(quick_acks=2)
+    c = wire.established()
+    c.quick = 0
+    flight = b"x" * (4 * 1460)
+    wire.send(c, "A", payload=flight, gso_size=1460)
+    wire.expect("A ack=5841")  # nothing was lost here yet
+    wire.send(c, "A", seq=5842, payload=b"y")
+    wire.send(c, "A", seq=5841, payload=b"x")
+    wire.clear()
+    wire.send(c, "A", seq=5843, payload=flight, gso_size=1460)
+    wire.expect("A ack=11683", "A ack=11683")
+    wire.send(c, "A", seq=11683, payload=b"x" * 1460)
+    wire.expect("A ack=13143")  # little would be lost with it
+    wire.send(c, "A", seq=13143, payload=flight, gso_size=1460)
+    wire.expect("A ack=18983")  # and that was a while ago
