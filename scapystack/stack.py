@@ -23,7 +23,7 @@ from scapystack.base.iface import Interface, InterfaceAddress
 from scapystack.base.rng import Rng
 from scapystack.base.types import Address, Mac, Nanoseconds
 from scapystack.codec import make_codec
-from scapystack.hooks import Hooks
+from scapystack.hooks.frames import Held, Hooks, name_of
 from scapystack.layers.acd import ConflictGuard
 from scapystack.layers.arp import Arp
 from scapystack.layers.ethernet import TYPE_ARP, TYPE_IPV4, Ethernet
@@ -53,7 +53,7 @@ class NetStack:
         self.core = core = Core(self.config, make_codec(codec) if isinstance(codec, str) else codec, Rng(seed))
         self.interfaces: list[Interface] = []
         self.taps: list[Callable[[str, Frame], None]] = []
-        self.hooks = Hooks()
+        self.hooks = Hooks(core, self._release)
         self.ethernet = Ethernet(core)
         self.arp = Arp(core, self.ethernet)
         self.ipv4 = Ipv4(core, self.ethernet, self.arp, self.interfaces)
@@ -102,7 +102,7 @@ class NetStack:
         frame.at = self.core.now
         if self.taps:
             self._tap("rx", frame)
-        return self.hooks.run(self.hooks.rx, frame, self.core.counters, "rx") if self.hooks.rx else [frame]
+        return self.hooks.run("rx", frame) if self.hooks.rx else [frame]
 
     def accept(self, frame: Frame, now: Nanoseconds) -> None:
         """The second half of `receive`: let the layers take a frame that nobody has to see any more.
@@ -155,8 +155,7 @@ class NetStack:
 
     def _outgoing(self, frames: list[Frame]) -> list[Frame]:
         if self.hooks.tx:
-            counters = self.core.counters
-            frames = [passed for frame in frames for passed in self.hooks.run(self.hooks.tx, frame, counters, "tx")]
+            frames = [passed for frame in frames for passed in self.hooks.run("tx", frame)]
         if self.taps:
             for frame in frames:
                 self._tap("tx", frame)
@@ -164,7 +163,24 @@ class NetStack:
 
     def _tap(self, way: str, frame: Frame) -> None:
         for tap in tuple(self.taps):
-            tap(way, frame)
+            try:
+                tap(way, frame)
+            except Exception as error:
+                self.hooks.failed(error, f"in the tap {name_of(tap)}", frame)
+
+    def _release(self, way: str, frame: Held) -> None:
+        """A frame that a hook held back goes on to the next hook, from within `poll`."""
+        iface = frame.iface
+        if way == "rx":
+            for passed in self.hooks.run("rx", frame):
+                self.accept(passed, self.core.now)
+        elif iface is not None and iface.loopback:
+            lo = self.interfaces[0]
+            lo.tx_frames -= 1  # it was counted before it was held back
+            lo.tx_bytes -= len(frame)
+            self.ipv4.looped.append(frame)
+        else:
+            self.core.outbox.append(frame)
 
     def take_ready(self) -> list[Endpoint]:
         """The endpoints that became ready, each once; their `on_ready` is the driver's to call."""

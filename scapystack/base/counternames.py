@@ -25,6 +25,7 @@ MEANINGS = {
     "driver.errors": "Errors that applications, hooks and observers raised",
     "driver.links_lost": "Links that died, as a TAP does that is deleted",
     "hooks.drop.rx": "A received frame that a hook dropped",
+    "hooks.drop.held": "A frame that a hook wanted to delay while 65,536 others waited already",
     "hooks.drop.tx": "A frame to be sent that a hook dropped",
     "ethernet.drop.ieee_802_3": "A length for a type: IEEE 802.3, which RFC 1122 section 2.3.3 lets a host leave alone",
     "ethernet.drop.interface_down": "The interface is down, or gone",

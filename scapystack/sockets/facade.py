@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from errno import EAFNOSUPPORT, EINVAL, ENETDOWN, EPROTONOSUPPORT
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from scapystack.base.addr import first_neighbour
 from scapystack.base.errors import ConfigError, os_error
@@ -27,10 +27,13 @@ if TYPE_CHECKING:
     from scapystack.base.codec import Codec
     from scapystack.base.config import StackConfig
     from scapystack.base.iface import Interface
+    from scapystack.hooks.filters import Filter
     from scapystack.link.base import Link
     from scapystack.link.hostsetup import HostSetup
     from scapystack.runtime.virtual import Simulation
     from scapystack.sockets.aio import AsyncStack
+
+PacketFunction = TypeVar("PacketFunction", bound="Callable[[Any], Any]")
 
 _KINDS: dict[int, Callable[[Ground, int], Socket]] = {
     c.SOCK_STREAM: StreamSocket,
@@ -254,6 +257,39 @@ class Stack:
             sock.close()
             raise
         return sock
+
+    # -- hooks -------------------------------------------------------------------------------------
+
+    def hook(
+        self, way: str, level: str = "frame", *, filter: Filter = None, whole: bool = False
+    ) -> Callable[[PacketFunction], PacketFunction]:
+        """Have a function see, change, drop, delay or add packets: `@stack.hook("rx", "segment", filter="port 80")`.
+
+        It is called under the driver's lock with a Scapy packet for each that comes (`rx`) or leaves (`tx`), wire-size
+        unless `whole`, and returns None (pass), `DROP`, a packet, `Delay(ms)` or a list: see `hooks.PacketHook` and
+        docs/hooks.md. What it raises is logged once, and the packet passes. Raises ConfigError.
+        """
+        from scapystack.hooks import PacketHook  # noqa: PLC0415 - ctypes and Scapy, for who hooks
+
+        def attach(function: PacketFunction) -> PacketFunction:
+            made = PacketHook(function, way, level, filter=filter, whole=whole)
+            with self.driver.lock:
+                getattr(self.net.hooks, way).append(made)
+            return function
+
+        return attach
+
+    def unhook(self, function: Callable[[Any], Any]) -> None:
+        """Take a function's hooks away, on both ways. Raises ConfigError if it has none."""
+        from scapystack.hooks.packets import hooks_of  # noqa: PLC0415
+
+        with self.driver.lock:
+            hooks = self.net.hooks
+            found = [(each, hook) for each in (hooks.rx, hooks.tx) for hook in hooks_of(function, each)]
+            for each, hook in found:
+                each.remove(hook)
+        if not found:
+            raise ConfigError(f"{function!r} hooks nothing here")
 
     # -- asking around -----------------------------------------------------------------------------
 
