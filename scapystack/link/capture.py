@@ -53,8 +53,11 @@ class Capture:
         """Why the capture ended before its time; else empty."""
         return self.file.error
 
-    def frames(self, way: str, frames: Sequence[Frame], name: str, mac: bytes = b"") -> None:
-        """Write frames that pass an interface now; `way` is `rx` or `tx`, as the stack sees it."""
+    def frames(self, way: str, frames: Sequence[Frame], name: str, mac: bytes = b"", note: str = "") -> None:
+        """Write frames that pass an interface now; `way` is `rx` or `tx`, as the stack sees it.
+
+        `note` goes beside each where `comment` has nothing to say.
+        """
         direction = _DIRECTION[way]
         comment = self.comment
         record = self.file.record
@@ -64,7 +67,7 @@ class Capture:
                 interface = self._interfaces[name] = self.file.interface(name, f"scapystack {name}", mac)
             at = self.clock()
             self.file.write(
-                *[record(finished(f), at, interface, direction, comment(way, f) if comment else "") for f in frames]
+                *[record(finished(f), at, interface, direction, (comment and comment(way, f)) or note) for f in frames]
             )
 
     def tap(self, way: str, frame: Frame) -> None:

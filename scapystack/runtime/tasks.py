@@ -1,24 +1,23 @@
-"""`Tasks`: programs of blocking code in virtual time, each in a thread of its own, one running at a time.
+"""`Tasks`: programs of blocking code in virtual time, one of them running at a time.
 
-A baton goes round: the simulation resumes a task, waits until it has blocked or ended, and only then goes
-on. So a task may use blocking sockets as any program does, nothing ever runs beside anything else, and the
-same seed gives the same order. Handing the baton over and back takes 11 us (two threads, CPython 3.11).
+Each is a greenlet: a program with a stack of its own that gives way only where it waits. The simulation resumes
+one, and goes on when that has blocked or ended; so a task may use blocking sockets as any program does, nothing
+ever runs beside anything else, and the same seed gives the same order. Going there and back takes 1 us; with a
+thread for each it takes 12 us at best and 110 where a CPU has to be woken, twice what a segment costs.
 Read `virtual` first.
 """
 
 from __future__ import annotations
 
-import threading
-from _thread import LockType, allocate_lock
 from collections import deque
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
-_PATIENCE_S = 5.0
-"""How long (real time) `close` waits for a thread that was left running by Ctrl-C."""
+from greenlet import GreenletExit, getcurrent, greenlet
 
 
-class Ended(BaseException):
+class Ended(GreenletExit):  # type: ignore[misc]  # greenlet has no types
     """Raised in a task that still waits when its simulation is closed; not an Exception, so that it passes."""
 
 
@@ -56,54 +55,45 @@ class Task:
         """Free once it is done."""
         self._tasks = tasks
         self._call = call
-        self._go = _held()
-        self._waits = False
-        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._greenlet: greenlet | None = None  # made when it begins: it belongs to the thread of the simulation
 
     @property
-    def waits(self) -> bool:
-        """Whether it has begun and now waits for something."""
-        return self._waits
+    def frame(self) -> FrameType | None:
+        """Where it waits, innermost call first (`f_back`); None while it does not."""
+        return None if self._greenlet is None else self._greenlet.gr_frame
 
     def _run(self) -> None:
-        self._go.acquire()
         try:
-            if not self._tasks.closed:
-                self.result = self._call()
-        except Ended:
+            self.result = self._call()
+        except GreenletExit:
             pass
         except BaseException as error:
             self.error = error
-        finally:
-            self.done = True
-            self._tasks.back.release()
 
     def block(self, waiter: Waiter) -> None:
-        """Called by the task itself: give the baton back until `waiter` wakes it. Raises `Ended`."""
-        tasks = self._tasks
-        if tasks.closed:
+        """Called by the task itself: give way until `waiter` wakes it. Raises `Ended`."""
+        if self._tasks.closed:
             raise Ended
         waiter.task = self
-        self._waits = True
-        tasks.back.release()
-        self._go.acquire()
-        self._waits = False
-        if tasks.closed:
-            raise Ended
+        own = getcurrent()
+        assert own.parent is not None
+        own.parent.switch()
 
-    def resume(self) -> None:
-        """Called by the simulation: hand over the baton and wait for it. Raises what the task raises."""
+    def resume(self, error: BaseException | None = None) -> None:
+        """Called by the simulation: let it go on until it blocks or ends. Raises what the task raises."""
         tasks = self._tasks
-        if tasks.current is not None:
-            raise RuntimeError(f"{tasks.current.name} still runs: the simulation was interrupted and is of no more use")
-        tasks.current = self
-        if not self.thread.ident:
-            self.thread.start()
-        self._go.release()
-        tasks.back.acquire()
-        tasks.current = None
-        if self.done:
-            self.thread.join()
+        own = self._greenlet
+        if own is None:
+            own = self._greenlet = greenlet(self._run)
+        own.parent = getcurrent()
+        before, tasks.current = tasks.current, self
+        if error is None:
+            own.switch()
+        else:
+            own.throw(error)
+        tasks.current = before
+        if own.dead:
+            self.done = True
             self.ended.release()
             if self.error is not None:
                 raise self.error
@@ -117,7 +107,6 @@ class Tasks:
         self.runnable: deque[Task] = deque()
         self.current: Task | None = None
         self.closed = False
-        self.back = _held()
 
     def start(self, call: Callable[[], Any], name: str) -> Task:
         """Have `call` begin with the next step of the simulation."""
@@ -125,11 +114,6 @@ class Tasks:
         self.all.append(task)
         self.runnable.append(task)
         return task
-
-    def calling(self) -> Task | None:
-        """The task that makes this call; None if it is not one."""
-        task = self.current
-        return task if task is not None and task.thread.ident == threading.get_ident() else None
 
     def run(self) -> None:
         """Let every task that can go on do so. Raises what one of them raises."""
@@ -141,15 +125,6 @@ class Tasks:
         """End the tasks that still wait: `Ended` is raised in each, and its `finally` clauses run."""
         self.closed = True
         self.runnable.clear()
-        if self.current is not None and self.back.acquire(timeout=_PATIENCE_S):
-            self.current = None
-        if self.current is None:
-            for task in self.all:
-                if not task.done and task.thread.ident:
-                    task.resume()
-
-
-def _held() -> LockType:
-    lock = allocate_lock()
-    lock.acquire()
-    return lock
+        for task in self.all:
+            if task.frame is not None and task is not self.current:
+                task.resume(Ended())

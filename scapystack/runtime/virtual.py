@@ -218,7 +218,7 @@ class Simulation:
         self.run(self.clock.now + span)
 
     def _not_by_a_task(self) -> None:
-        task = self.tasks.calling()
+        task = self.tasks.current
         if task is not None:
             raise RuntimeError(f"{task.name} is part of the simulation and cannot run it: let it wait or sleep")
 
@@ -234,7 +234,7 @@ class Simulation:
         A task gives way to everybody else meanwhile; any other caller runs the simulation itself. Raises
         OSError (EDEADLK) in the latter where nothing will ever happen.
         """
-        task = self.tasks.calling()
+        task = self.tasks.current
         timer = None if until is None else self.at(until, waiter.wake)  # for the others: so that time stops there
         try:
             if task is not None:

@@ -17,16 +17,11 @@ from hashlib import sha256
 from typing import Any
 
 from scapystack.base.addr import ip
-from scapystack.base.config import StackConfig
 from scapystack.base.frames import Frame
 from scapystack.base.rng import Rng
 from scapystack.base.types import SECOND
 from scapystack.layers.tcp.user import Connection
-from scapystack.link.impair import ImpairedLink, Impairment
-from scapystack.link.memory import MemoryLink
-from scapystack.runtime.driver import Driver
-from scapystack.runtime.virtual import Simulation
-from scapystack.stack import NetStack
+from scapystack.sim import Impairment, Network
 
 PORT = 9
 PERIOD = 65_521
@@ -48,7 +43,7 @@ class Flow:
         self.done_at: int | None = None
         """When the reader has come to the end of the stream (ns)."""
         with path.drivers[0].entered() as stack:
-            self.sender: Connection = stack.tcp.connect(ip("10.0.0.2"), PORT)
+            self.sender: Connection = stack.tcp.connect(ip("10.0.1.2"), PORT)
             self.sender.options.congestion = congestion
             self.sender.options_changed()
             self.sender.on_ready = self._write
@@ -107,30 +102,22 @@ class Bottleneck:
 
         `size` is what the first flow sends (None: for ever).
         """
-        self.rng = rng = Rng(seed)
-        self.sim = Simulation(start=SECOND)
-        self.way = Impairment(rate=rate, delay_ms=delay_ms, queue_ms=queue_ms)
-        self.back = Impairment(delay_ms=delay_ms)
+        self.rng = Rng(seed)
+        self.net = net = Network(seed)
+        self.sim = net.simulation
+        one, two = (
+            net.host(name, {f"tcp.{setting}": value for setting, value in (settings or {}).items()})
+            for name, settings in (("a", sender), ("b", tcp))
+        )
+        # no ARP: a request that takes as long as the path would run into the SYN's timer
+        link = net.link(one, two, arp=False, rate=rate, delay_ms=delay_ms, queue_ms=queue_ms, back={"rate": 0})
+        self.way, self.back = link.way(one), link.way(two)
         self._faults = [(self.way, faults), (self.back, back or {})]
         Impairment(**faults)  # refuses what cannot be
         self.digest = sha256()
         """Of every frame that the sender has sent, with its time."""
-        self.drivers: list[Driver] = []
+        self.drivers = [one.driver, two.driver]
         self.flows: list[Flow] = []
-        ends = MemoryLink.pair(("a0", "b0"))
-        for number, link in enumerate(ends):
-            way = (self.way, self.back)[number]
-            config = StackConfig()
-            for name, value in ((sender, tcp)[number] or {}).items():
-                assert hasattr(config.tcp, name), name
-                setattr(config.tcp, name, value)
-            impaired = ImpairedLink(link, seed=rng.bytes(32), tx=way)
-            driver = self.sim.add(NetStack(config, seed=rng.bytes(32)), impaired)
-            with driver.entered() as stack:
-                stack.add_address(stack.interfaces[1], f"10.0.0.{number + 1}/24")
-                # no ARP: a request that takes as long as the path would run into the SYN's timer
-                stack.arp.add_static(stack.interfaces[1], ip(f"10.0.0.{2 - number}"), ends[1 - number].mac)
-            self.drivers.append(driver)
         with self.drivers[1].entered() as stack:
             self._listener = stack.tcp.listen(ip("0.0.0.0"), PORT, 8)
         self._listener.on_ready = self._accept

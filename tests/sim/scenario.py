@@ -13,19 +13,14 @@ from hashlib import sha256
 from io import BytesIO
 
 from scapystack.base.addr import ip
-from scapystack.base.config import StackConfig
 from scapystack.base.rng import Rng
 from scapystack.base.types import SECOND
 from scapystack.layers.icmp import EchoReply, PingEndpoint
 from scapystack.layers.tcp.state import CLOSED
 from scapystack.layers.tcp.user import Connection
 from scapystack.layers.udp import UdpEndpoint
-from scapystack.link.capture import Capture, CaptureLink
-from scapystack.link.impair import ImpairedLink, Impairment
-from scapystack.link.memory import MemoryLink
 from scapystack.runtime.driver import Driver
-from scapystack.runtime.virtual import Simulation
-from scapystack.stack import NetStack
+from scapystack.sim import Network
 
 A, B = ip("10.0.0.1"), ip("10.0.0.2")
 ECHO, SINK, CLOSED_PORT = 7, 9, 81
@@ -63,30 +58,23 @@ class Scenario:
     def __init__(self, seed: int, *, codec: str = "compiled", scale: int = 200_000, whole: bool = False) -> None:
         rng = Rng(seed)
         self.scale = scale
-        self.sim = Simulation(start=SECOND)
+        self.net = net = Network(seed, codec=codec)
+        self.sim = net.simulation
         self.files = [BytesIO(), BytesIO()]
-        self.drivers: list[Driver] = []
-        self.impairments: list[Impairment] = []
-        self.captures: list[Capture] = []
-        ends = MemoryLink.pair(("a0", "b0"), delay=2_000_000, offload=whole)
-        for link, address, file in zip(ends, ("10.0.0.1/24", "10.0.0.2/24"), self.files, strict=True):
-            faults = Impairment(
-                loss=0.03, duplicate=0.02, reorder=0.03, corrupt=0.02, delay_ms=3, jitter_ms=2, rate=2_000_000
-            )
-            impaired = ImpairedLink(link, seed=rng.bytes(32), tx=faults, whole=whole)
-            capture = Capture(file, format="pcapng", clock=self.sim.clock)
-            config = StackConfig()
-            config.arp.tries = 20  # nobody gives up, whatever is lost
-            config.tcp.syn_retries = config.tcp.synack_retries = 20
-            config.tcp.sndbuf = 30_000
-            driver = self.sim.add(
-                NetStack(config, seed=rng.bytes(32), codec=codec), CaptureLink(impaired, capture, shared=True)
-            )
-            with driver.entered() as stack:
-                stack.add_address(stack.interfaces[1], address)
-            self.drivers.append(driver)
-            self.impairments.append(faults)
-            self.captures.append(capture)
+        settings = {
+            "arp.tries": 20,  # nobody gives up, whatever is lost
+            "tcp.syn_retries": 20,
+            "tcp.synack_retries": 20,
+            "tcp.sndbuf": 30_000,
+        }
+        hosts = [net.host(name, settings) for name in "ab"]
+        faults = {"loss": 0.03, "duplicate": 0.02, "reorder": 0.03, "corrupt": 0.02, "jitter_ms": 2}
+        link = net.link(
+            *hosts, addresses=("10.0.0.1/24", "10.0.0.2/24"), whole=whole, delay_ms=5, rate=2_000_000, **faults
+        )
+        self.captures = [net.capture(file, at=host) for file, host in zip(self.files, hosts, strict=True)]
+        self.drivers = [host.driver for host in hosts]
+        self.impairments = [link.way(host) for host in hosts]
         self.texts = [rng.bytes(scale), rng.bytes(scale // 2)]
         self.streams: list[Stream] = []
         self.echoed: list[int] = []

@@ -1,7 +1,5 @@
 """Programs in virtual time: one runs at a time, time passes while all wait, and errors come out."""
 
-import threading
-
 import pytest
 
 from scapystack.base.types import SECOND
@@ -119,50 +117,44 @@ def test_close_ends_tasks_that_wait_through_their_finally_clauses():
     never_begun = sim.start(lambda: seen.append("no"))
     sim.tasks.runnable.remove(never_begun)
     sim.run()
-    before = threading.active_count()
     sim.close()
     assert seen == ["cleaned up"]
-    assert threading.active_count() == before - 1
     sim.close()
 
 
-def test_interrupt_of_the_simulation_while_a_task_runs_leaves_it_to_be_closed(monkeypatch):
-    """Ctrl-C reaches the main thread, which waits for the baton."""
+def test_interrupt_in_a_task_comes_out_of_run_and_ends_only_that_one():
+    """Ctrl-C is raised wherever the main thread is, and that may be in a task."""
     sim = Simulation()
     seen = []
-    begun, go = threading.Event(), threading.Event()
 
-    def program():
-        begun.set()
-        go.wait()
-        seen.append("went on")
+    def interrupted():
+        raise KeyboardInterrupt
+
+    def other():
         sim.sleep(SECOND)
+        seen.append("went on")
 
-    class Interrupted:
-        def __init__(self, lock):
-            self.lock = lock
-            self.release = lock.release
-
-        def acquire(self, **how):
-            if how:
-                return self.lock.acquire(**how)
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(sim.tasks, "back", Interrupted(sim.tasks.back))
-    task = sim.start(program, "worker")
-    other = sim.start(lambda: None)
+    sim.start(interrupted)
+    sim.start(other)
     with pytest.raises(KeyboardInterrupt):
         sim.run()
-    with pytest.raises(RuntimeError, match="worker still runs"):
-        sim.run()
-    monkeypatch.setattr(sim.tasks, "back", sim.tasks.back.lock)
-    assert begun.wait(10)
-    go.set()
-    sim.close()
-    task.thread.join(5)
-    assert not task.thread.is_alive()
+    sim.run()
     assert seen == ["went on"]
-    assert not other.done
+
+
+def test_task_may_run_a_simulation_of_its_own():
+    outer, inner = Simulation(), Simulation()
+    seen = []
+
+    def program():
+        inner.start(lambda: (inner.sleep(5 * SECOND), seen.append(inner.now)))
+        inner.run()
+        outer.sleep(SECOND)
+        seen.append(outer.now)
+
+    outer.start(program)
+    outer.run()
+    assert seen == [5 * SECOND, SECOND]
 
 
 def test_cancelled_event_neither_happens_nor_stops_the_clock():

@@ -1,48 +1,16 @@
 """Transports in virtual time: the same code where a simulation makes the rounds and its clock is the loop's."""
 
 import asyncio
-import selectors
 
 import pytest
 
-from scapystack.base.types import SECOND
 from scapystack.link.memory import MemoryLink
 from scapystack.runtime.virtual import Simulation
+from scapystack.runtime.virtualloop import run_coroutine
 from scapystack.sockets.facade import Stack
 from tests.harness.aio import ONE
 
 DELAY = 10_000_000
-
-
-class Jumping(selectors.SelectSelector):
-    """A selector that waits by running the simulation up to the loop's next timer."""
-
-    def __init__(self, simulation):
-        super().__init__()
-        self.simulation = simulation
-
-    def select(self, timeout=None):
-        simulation = self.simulation
-        end = None if timeout is None else simulation.now + round(timeout * SECOND)
-        at = simulation.next_at()
-        if at is not None and (end is None or at <= end):
-            simulation.step()
-        elif end is not None:
-            simulation.clock.advance_to(end)
-        else:
-            raise AssertionError("nothing will ever happen")
-        return super().select(0)
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """Its time is the simulation's."""
-
-    def __init__(self, simulation):
-        self.simulation = simulation
-        super().__init__(Jumping(simulation))
-
-    def time(self):
-        return self.simulation.now / SECOND
 
 
 def run(test):
@@ -58,8 +26,7 @@ def run(test):
         async with one.asyncio() as first, two.asyncio() as second:
             await test(first, second, simulation)
 
-    with asyncio.Runner(loop_factory=lambda: VirtualLoop(simulation)) as runner:
-        runner.run(main())
+    run_coroutine(simulation, main)
     simulation.close()
     return frames
 
