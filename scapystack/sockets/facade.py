@@ -7,8 +7,10 @@ reach (`net`, `driver`) for whoever wants to look closer. Read `base.Socket` for
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from errno import EAFNOSUPPORT, EINVAL, ENETDOWN, EPROTONOSUPPORT
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from scapystack.base.addr import first_neighbour
@@ -17,6 +19,7 @@ from scapystack.runtime.driver import Driver
 from scapystack.runtime.thread import StackThread
 from scapystack.sockets import constants as c
 from scapystack.sockets.base import Socket
+from scapystack.sockets.claims import Claims
 from scapystack.sockets.datagram import DatagramSocket, RawSocket
 from scapystack.sockets.ping import Pinger, PingReply
 from scapystack.sockets.stream import StreamSocket
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from scapystack.link.hostsetup import HostSetup
     from scapystack.runtime.virtual import Simulation
     from scapystack.sockets.aio import AsyncStack
+    from scapystack.sockets.scapynames import ScapyNames, StackInterface
+    from scapystack.sockets.supersocket import Inbox, L2Socket, L3Socket
 
 PacketFunction = TypeVar("PacketFunction", bound="Callable[[Any], Any]")
 
@@ -83,6 +88,10 @@ class Stack:
         self.net = driver.stack
         self.simulated = simulation is not None
         self._ground = Ground(driver, simulation)
+        self.claims = Claims(self.net)
+        """TCP flows that somebody has begun by hand, with Scapy."""
+        self.inboxes: set[Inbox] = set()
+        """The queues of open supersockets."""
         try:
             if link is not None:
                 self.attach(link, address)
@@ -171,6 +180,9 @@ class Stack:
             sockets = list(self._ground.sockets)
         for sock in sockets:
             sock.close_now()
+        with self.driver.lock:
+            for inbox in list(self.inboxes):
+                inbox.end()
         if self._thread is not None:
             self._thread.stop()
             self._thread = None
@@ -290,6 +302,48 @@ class Stack:
                 each.remove(hook)
         if not found:
             raise ConfigError(f"{function!r} hooks nothing here")
+
+    # -- Scapy on top ------------------------------------------------------------------------------
+
+    @cached_property
+    def scapy_names(self) -> ScapyNames:
+        """The stack's entries in Scapy's tables of interfaces and routes."""
+        from scapystack.sockets.scapynames import ScapyNames  # noqa: PLC0415 - with Scapy
+
+        return ScapyNames(self)
+
+    @contextmanager
+    def scapy(self) -> Iterator[StackInterface]:
+        """Have Scapy's own calls go through the stack: `with stack.scapy() as iface: sr1(IP(dst=...)/ICMP())`.
+
+        Inside, Scapy's routing table prefers the stack's routes, and its interfaces (`tap0@stack`) can be named;
+        `iface` is the first of them, without the loopback. Raises ConfigError where there is none.
+        """
+        leave = self.scapy_names.enter()
+        try:
+            if not self.scapy_names.interfaces:
+                raise ConfigError("the stack has no interface but its loopback")
+            yield self.scapy_names.interfaces[0]
+        finally:
+            leave()
+
+    def l2socket(self, interface: Interface | None = None, *, filter: Filter = None, listen: bool = False) -> L2Socket:
+        """A Scapy `SuperSocket` for frames of an interface (None: the first); with `listen` one to sniff by, both ways.
+
+        `filter` is an expression as tcpdump takes it, or what `hook` takes. Raises ConfigError.
+        """
+        from scapystack.sockets.supersocket import L2Socket  # noqa: PLC0415 - with Scapy
+
+        interfaces = self.net.interfaces[1:]
+        if not interfaces and interface is None:
+            raise ConfigError("the stack has no interface but its loopback")
+        return L2Socket(self, interface or interfaces[0], filter=filter, listen=listen)
+
+    def l3socket(self, *, filter: Filter = None) -> L3Socket:
+        """A Scapy `SuperSocket` for IP packets, by the stack's routes. Raises ConfigError."""
+        from scapystack.sockets.supersocket import L3Socket  # noqa: PLC0415 - with Scapy
+
+        return L3Socket(self, None, filter=filter, listen=False)
 
     # -- asking around -----------------------------------------------------------------------------
 
