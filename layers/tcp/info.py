@@ -20,6 +20,8 @@ TS, SACK, WSCALE, ECN, ECN_SEEN, SYN_DATA, TFO_CHILD = 1, 2, 4, 8, 16, 32, 128
 """Bits of `options`, as in `tcpi_options`."""
 UNLIMITED = (1 << 64) - 1
 """A rate that nothing bounds."""
+TIMERS = ("rtx", "pace", "probe", "reorder", "delack", "persist", "keepalive", "wait")
+"""The timers of a connection; each has its deadline in the `Tcb`, as `rtx_at`."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -32,13 +34,13 @@ class TcpInfo:
     probes: int  # window or keep-alive probes in a row
     backoff: int  # doublings of `rto`, or of the time between window probes
     options: int  # the bits above
-    snd_wscale: int
-    rcv_wscale: int
+    snd_wscale: int  # the shift of the windows that the peer says
+    rcv_wscale: int  # the shift of those that we say
     delivery_rate_app_limited: bool  # the application, not the path, made `delivery_rate` what it is
     fastopen_client_fail: int  # what an open without Fast Open lacked: 1 a cookie, 2 the peer's consent, 3 a first SYN
-    rto: int
+    rto: int  # the retransmission timeout, as doubled
     ato: int  # how long an ACK is delayed
-    snd_mss: int
+    snd_mss: int  # the most text in a segment of ours
     rcv_mss: int  # the largest segment that came
     unacked: int  # segments in flight; a listener's: connections that wait for accept()
     sacked: int  # segments known to have arrived out of order; a listener's: its backlog
@@ -49,27 +51,27 @@ class TcpInfo:
     last_ack_sent: int  # 0: Linux has never filled it in (tcp(7) knows no meaning), and nothing else needs the time
     last_data_recv: int  # ms ago
     last_ack_recv: int  # ms ago
-    pmtu: int
+    pmtu: int  # the path's MTU
     rcv_ssthresh: int  # how far the window may grow
     rtt: int  # smoothed
-    rttvar: int
-    snd_ssthresh: int  # segments
-    snd_cwnd: int  # segments
+    rttvar: int  # its mean deviation
+    snd_ssthresh: int  # the slow-start threshold in segments
+    snd_cwnd: int  # the congestion window in segments
     advmss: int  # what our SYN says, less what timestamps take of it
     reordering: int  # segments: how far one was seen to come too late, 3 to 300; RACK itself goes by time
     rcv_rtt: int  # the receiver's estimate of the round trip, by timestamps; 0 without, and before text came
     rcv_space: int  # the receive buffer
     total_retrans: int  # segments
     pacing_rate: int  # octets a second; UNLIMITED where nothing paces
-    max_pacing_rate: int
+    max_pacing_rate: int  # octets a second; UNLIMITED
     bytes_acked: int  # of text
-    bytes_received: int
-    segs_out: int
-    segs_in: int
-    notsent_bytes: int
+    bytes_received: int  # of text, in order
+    segs_out: int  # segments sent
+    segs_in: int  # segments received
+    notsent_bytes: int  # written and not sent so far
     min_rtt: int  # the least sample of the last five minutes; 0 before the first
-    data_segs_in: int
-    data_segs_out: int
+    data_segs_in: int  # of `segs_in`, those with text
+    data_segs_out: int  # of `segs_out`, those with text
     delivery_rate: int  # octets a second, by the last ACK that told of one; the path's, where that was ever full
     busy_time: int  # with something written and not acknowledged
     rwnd_limited: int  # of that, held back by the peer's window
@@ -77,40 +79,40 @@ class TcpInfo:
     delivered: int  # segments
     delivered_ce: int  # segments whose ACK echoed congestion (ECN)
     bytes_sent: int  # with what was sent again
-    bytes_retrans: int
+    bytes_retrans: int  # of text sent again
     dsack_dups: int  # D-SACKs: what was sent again for nothing
     reord_seen: int  # times that reordering was seen
     rcv_ooopack: int  # segments that came out of order
-    snd_wnd: int
-    rcv_wnd: int
+    snd_wnd: int  # the window that the peer offers
+    rcv_wnd: int  # the window that we offer
     rehash: int  # 0: no flow label to change
     total_rto: int  # retransmission timeouts, of SYNs too
     total_rto_recoveries: int  # series of them
     total_rto_time: int  # ms spent in those
     received_ce: int  # segments that came with congestion marked (ECN)
     # ours
-    local: str
-    remote: str
+    local: str  # address and port
+    remote: str  # address and port
     congestion: str  # the algorithm
-    snd_cwnd_bytes: int
-    snd_ssthresh_bytes: int
+    snd_cwnd_bytes: int  # the congestion window
+    snd_ssthresh_bytes: int  # the slow-start threshold; 2,147,483,647 (`INFINITE_SSTHRESH`) before the first loss
     pipe: int  # in the network, as far as is known (RFC 6675)
     snd_queue: int  # written and not acknowledged
     rcv_queue: int  # received and not read
     ooo_bytes: int  # received behind a gap
-    ooo_segments: int
-    iss: int
-    irs: int
-    snd_una: int
-    snd_nxt: int
-    rcv_nxt: int
-    snd_wl1: int
-    snd_wl2: int
-    snd_up: int | None
-    rcv_up: int | None
-    ts_recent: int
+    ooo_segments: int  # pieces received behind a gap
+    iss: int  # our initial sequence number
+    irs: int  # the peer's initial sequence number
+    snd_una: int  # the oldest number that is not acknowledged
+    snd_nxt: int  # the next number to send
+    rcv_nxt: int  # the next number to receive
+    snd_wl1: int  # SEG.SEQ of the segment that told of the window last
+    snd_wl2: int  # SEG.ACK of it
+    snd_up: int | None  # the number behind our urgent text
+    rcv_up: int | None  # the number behind the peer's urgent text
+    ts_recent: int  # the peer's timestamp that is echoed
     error: int  # what ended it: an errno
-    soft_error: int
+    soft_error: int  # the last error that ended nothing: an errno
     due: dict[str, int]  # the timers that run, and in how many microseconds
 
 
@@ -234,6 +236,5 @@ def _ago_ms(c: Tcb, at: int) -> int:
 
 
 def _due(c: Tcb) -> dict[str, int]:
-    names = ("rtx", "pace", "probe", "reorder", "delack", "persist", "keepalive", "wait")
-    at = {name: getattr(c, name + "_at") for name in names}
+    at = {name: getattr(c, name + "_at") for name in TIMERS}
     return {name: (when - c.core.now) // 1_000 for name, when in at.items() if when != NEVER}

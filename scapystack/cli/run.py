@@ -12,6 +12,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,7 +35,8 @@ DEFAULT_SERVICES = "echo,discard,source,daytime"
 @click.option("--serve", metavar="LIST", default=DEFAULT_SERVICES, help=f"Services to run ({DEFAULT_SERVICES}).")
 @click.option("--dir", "directory", metavar="DIR", default=".", help="The directory that http serves (this one).")
 @click.option("--no-shell", is_flag=True, help="Read no commands from standard input.")
-def command(serve: str, directory: str, no_shell: bool, **link: Any) -> int:
+@click.option("--trace", metavar="FILE", help="Write all TCP variables at each event to this file (docs/trace.md).")
+def command(serve: str, directory: str, no_shell: bool, trace: str | None, **link: Any) -> int:
     """Run a stack on a TAP, with services on it, until Ctrl-C.
 
     Without options: a new TAP with the stack at 10.0.0.1 and the kernel at 10.0.0.2. With the --tap of
@@ -45,7 +48,10 @@ def command(serve: str, directory: str, no_shell: bool, **link: Any) -> int:
         raise ConfigError(f"{directory} is no directory that http could serve")
     log_to_stderr()
     captured = link["capture"] == "-"  # then standard output is the capture's alone
-    with setting_up(link, packets_to=sys.stderr if captured else sys.stdout) as setup:
+    with (
+        setting_up(link, packets_to=sys.stderr if captured else sys.stdout) as setup,
+        traced(setup.stack, trace),
+    ):
         services = start_services(setup.stack, serve, directory)
         for line in account(setup, services):
             click.echo(line, err=captured)
@@ -53,6 +59,23 @@ def command(serve: str, directory: str, no_shell: bool, **link: Any) -> int:
         lost = run_until_told(setup.stack)
         click.echo(summary(setup.stack, services, time.monotonic() - began), err=captured)
     return 1 if lost else 0
+
+
+@contextmanager
+def traced(stack: Stack, path: str | None) -> Iterator[None]:
+    """Write a trace of the stack's TCP to `path`, if there is one."""
+    if path is None:
+        yield
+        return
+    from scapystack.trace import TraceFile  # noqa: PLC0415
+
+    with stack.driver.entered() as net:
+        trace = TraceFile(net, path)
+    try:
+        yield
+    finally:
+        with stack.driver.entered():
+            trace.close()
 
 
 def run_until_told(stack: Stack) -> bool:

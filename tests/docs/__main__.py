@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.docs import counters, settings
+from tests.docs import counters, settings, trace
 
-for document in (settings, counters):
+for document in (settings, counters, trace):
     document.DOCUMENT.write_text(document.render())
     print(document.DOCUMENT)

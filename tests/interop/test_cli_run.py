@@ -10,6 +10,7 @@ import pytest
 
 from scapystack.link import netns as namespaces
 from scapystack.link.pcapread import read_capture
+from scapystack.trace import read_trace
 from tests.interop.netns import needs
 
 PROGRAM = (sys.executable, "-m", "scapystack")
@@ -68,6 +69,22 @@ def test_run_without_options_makes_a_tap_says_so_and_leaves_nothing(netns, numbe
     assert (status, err) == (0, "")
     assert "served 1 connections" in out
     assert links(netns) == before
+
+
+@needs("ip", "nc")
+def test_run_trace_tells_of_a_connection_from_its_syn_to_its_end(netns, tmp_path):
+    path = tmp_path / "run.jsonl"
+    run = Run(netns, "--trace", str(path))
+    assert netns.run("nc", "-N", "10.0.0.1", "7", data=b"echo this") == b"echo this"
+    assert run.end()[::2] == (0, "")
+    events = list(read_trace(path))
+    assert events[0]["segment"]["flags"] == "S"
+    assert events[1]["to"] == "SYN-RECEIVED"
+    assert {event["connection"] for event in events} == {1}
+    assert {event["local"] for event in events} == {"10.0.0.1:7"}
+    assert events[-1]["to"] == "CLOSED"
+    assert max(event["bytes_received"] for event in events) == 9
+    assert max(event["bytes_acked"] for event in events) == 9
 
 
 @needs("ip")

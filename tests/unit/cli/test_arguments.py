@@ -44,6 +44,7 @@ BAD = [
     ("run --serve echo:0", "is not a port for echo"),
     ("run --serve http --dir /nosuch/directory", "no directory"),
     ("run -w", "-w"),
+    ("run --trace", "--trace"),
     ("run --netns=", "cannot be a namespace's name"),
     ("ping", "HOST"),
     ("ping somewhere", "is not an IP address"),
