@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scapystack.cli.options import Seconds, check_host, link_options, opened
+from scapystack.cli.options import check_host, link_options, opened
+from scapystack.shell.params import Seconds
 
 if TYPE_CHECKING:
     from scapystack.sockets import Socket, Stack

@@ -27,18 +27,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_ADDRESS = "10.0.0.1/24"
 CODECS = ("compiled", "scapy", "paranoid")
-MAX_SECONDS = 1e9
-
-
-class Seconds(click.FloatRange):
-    """A span of time: some thirty years at most, and neither `inf` nor `nan`, which no clock counts."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The seconds as a float."""
-        seconds = super().convert(value, param, ctx)
-        if not seconds <= MAX_SECONDS:
-            self.fail(f"{value!r} is no number of seconds that can be waited for.", param, ctx)
-        return seconds
 
 
 def link_options(function: F) -> F:

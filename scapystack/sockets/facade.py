@@ -72,10 +72,12 @@ class Stack:
         codec: str | Codec = "compiled",
         driver: Driver | None = None,
         simulation: Simulation | None = None,
+        ground: Ground | None = None,
     ) -> None:
         """`driver`: one that exists and that somebody else runs; the stack is then its stack.
 
         `simulation`: take part in it, in virtual time and without a thread; a call that waits runs it.
+        `ground`: what calls wait on, for whoever has to end the waiting (the net shell).
         """
         self._host: HostSetup | None = None
         self._thread: StackThread | None = None
@@ -87,7 +89,7 @@ class Stack:
         self.driver = driver
         self.net = driver.stack
         self.simulated = simulation is not None
-        self._ground = Ground(driver, simulation)
+        self._ground = ground if ground is not None else Ground(driver, simulation)
         self.claims = Claims(self.net)
         """TCP flows that somebody has begun by hand, with Scapy."""
         self.inboxes: set[Inbox] = set()

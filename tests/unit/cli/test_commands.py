@@ -11,7 +11,7 @@ import pytest
 from scapystack.base.addr import mac
 from scapystack.base.config import StackConfig
 from scapystack.base.frames import Frame
-from scapystack.cli import clients, demo, doctor, guardian, nc, options, ping, run
+from scapystack.cli import clients, demo, doctor, guardian, nc, options, run
 from scapystack.cli.options import Setup
 from scapystack.describe import Describer
 from scapystack.link.memory import MemoryLink
@@ -123,32 +123,6 @@ def test_summary_counts_what_went_through(pair):
     assert line.startswith("ran 1.2 s: received ")
     assert "served 1 connections, dropped nothing" in line
     assert "\n" not in line
-
-
-# --- ping
-
-
-def test_ping_answers_are_counted_and_the_status_is_0(pair, capsys):
-    stack, _ = pair
-    requests = ping._Run("10.0.0.2", bytes(100))
-    with stack.pinger() as pinger:
-        requests.once(pinger, 1.0, 9)
-        requests.once(pinger, 1.0, 0)
-    assert requests.summary() == 0
-    out = capsys.readouterr().out
-    assert "108 bytes from 10.0.0.2: icmp_seq=1 ttl=64 time=" in out
-    assert "2 packets transmitted, 2 received, 0% packet loss" in out
-    assert "rtt min/avg/max/mdev = " in out
-
-
-def test_ping_no_route_is_an_error_and_the_status_is_1(pair, capsys):
-    requests = ping._Run("192.0.2.1", b"")
-    with pair[0].pinger() as pinger:
-        requests.once(pinger, 1.0, 0)
-    assert requests.summary() == 1
-    out = capsys.readouterr().out
-    assert "icmp_seq=1 Network is unreachable" in out
-    assert "1 packets transmitted, 0 received, +1 errors, 100% packet loss" in out
 
 
 # --- nc

@@ -1,0 +1,112 @@
+"""`ping` and `ping2`: the stack's own echo requests, and the same by hand, as a program with a raw socket does."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from scapystack.base.errors import os_error
+from scapystack.base.types import SECOND
+from scapystack.shell.ground import Interrupted
+from scapystack.shell.params import POSITIVE, Seconds, host
+from scapystack.shell.pinging import MAX_SIZE, PingRun, pattern
+from scapystack.shell.session import Session
+from scapystack.sockets.ping import PingReply
+
+F = TypeVar("F", bound=Callable[..., Any])
+Ask = Callable[[int], PingReply]
+
+
+def _options(function: F) -> F:
+    for option in reversed(
+        (
+            click.argument("target", metavar="ADDR"),
+            click.option("-c", "count", type=click.IntRange(min=1), metavar="N", help="Stop after N requests."),
+            click.option("-i", "interval", type=Seconds(min=0), default=1.0, metavar="S", help="Between them (1)."),
+            click.option("-s", "size", type=click.IntRange(0, MAX_SIZE), default=56, metavar="N", help="Octets (56)."),
+            click.option("-t", "ttl", type=click.IntRange(1, 255), metavar="N", help="Time to live."),
+            click.option("-W", "patience", type=POSITIVE, default=1.0, metavar="S", help="Wait for each answer (1)."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+@click.command("ping")
+@_options
+@click.pass_obj
+def ping_command(
+    session: Session, target: str, count: int | None, interval: float, size: int, ttl: int | None, patience: float
+) -> int:
+    """Send echo requests to ADDR, one a second, until Ctrl-C. The status is 0 if anything was answered."""
+    address = host(target)
+    data = pattern(size)
+    with session.stack.pinger() as pinger:
+        return _run(
+            session, address, data, count, interval,
+            lambda seq: pinger.ping(address, seq, data, timeout=patience, ttl=ttl or 0),
+        )  # fmt: skip
+
+
+@click.command("ping2")
+@_options
+@click.pass_obj
+def ping2_command(
+    session: Session, target: str, count: int | None, interval: float, size: int, ttl: int | None, patience: float
+) -> int:
+    """Send echo requests to ADDR through a raw socket: Scapy makes each, and reads what comes back."""
+    address = host(target)
+    data = pattern(size)
+    with session.net() as net:
+        ident = net.core.rng.below(0xFFFF) + 1
+    with session.stack.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sock:
+        if ttl:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+        return _run(
+            session, address, data, count, interval,
+            lambda seq: _by_hand(session, sock, address, ident, seq, data, patience),
+        )  # fmt: skip
+
+
+def _run(session: Session, address: str, data: bytes, count: int | None, interval: float, ask: Ask) -> int:
+    session.out.line(f"PING {address}: {len(data)} octets of data")
+    run = PingRun(address, data, lambda: session.now, session.out.line)
+    try:
+        while count is None or run.sent < count:
+            if run.sent:
+                session.sleep(interval - (session.now - run.last_at) / SECOND)
+            run.once(ask)
+    except Interrupted:
+        if not run.sent:
+            raise
+    return run.summary()
+
+
+def _by_hand(
+    session: Session, sock: Any, address: str, ident: int, seq: int, data: bytes, patience: float
+) -> PingReply:
+    """Raises TimeoutError, and OSError for what an ICMP error says."""
+    from scapy.layers.inet import ICMP, IP  # noqa: PLC0415 - takes a while, and only this needs it
+
+    sock.sendto(bytes(ICMP(type=8, id=ident, seq=seq & 0xFFFF) / data), (address, 0))
+    sent_at = session.now
+    until = sent_at + round(patience * SECOND)
+    while True:
+        left = until - session.now
+        if left <= 0:
+            raise TimeoutError
+        sock.settimeout(left / SECOND)
+        packet = IP(sock.recv(65_535))
+        reply = packet.getlayer(ICMP)
+        if reply is None:
+            continue
+        if reply.type == 0 and (reply.id, reply.seq, packet.src) == (ident, seq & 0xFFFF, address):
+            return PingReply(packet.src, seq, packet.ttl, bytes(reply.payload), (session.now - sent_at) / 1e6)
+        quoted = reply.payload.getlayer(ICMP, _subclass=True) if reply.type in (3, 11, 12) else None
+        if quoted is not None and (quoted.type, quoted.id, quoted.seq) == (8, ident, seq & 0xFFFF):
+            number = errno.EHOSTUNREACH if reply.type != 12 else errno.EPROTO
+            raise OSError(number, f"{os_error(number).strerror} (from {packet.src})")
