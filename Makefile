@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.ready-run
 DEV := $(VENV)/.ready-dev
+BENCH := $(VENV)/.ready-bench
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench costs clean
 .NOTPARALLEL:
 
 help: ## what can be made
@@ -25,8 +26,11 @@ lint: $(DEV) ## ruff, mypy --strict, import contracts
 	@$(BIN)/python -m mypy
 	@$(BIN)/lint-imports
 
-bench: $(DEV) ## what codec, layers and links cost, Scapy and the kernel beside them (the TAP as root)
-	@for each in codec layers stack memory link; do echo "== $$each"; $(BIN)/python -m benchmarks.$$each || exit 1; done
+bench: $(BENCH) ## what everything costs; ONLY=regex chooses, QUICK=1 is short, BASE=commit compares with it
+	@$(BIN)/python -m benchmarks $(if $(ONLY),--only '$(ONLY)') $(if $(QUICK),--quick) $(if $(BASE),--base '$(BASE)')
+
+costs: $(BENCH) ## what a packet costs as connections, windows, losses, routes, fragments grow, drawn into docs/
+	@$(BIN)/python -m benchmarks.costs --document
 
 clean: ## remove what was made here
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info demo.pcapng
@@ -39,3 +43,7 @@ $(RUN): pyproject.toml .ci/venv
 $(DEV): pyproject.toml .ci/venv
 	@sh .ci/venv $(VENV) '.[dev]'
 	@touch $(RUN) $@
+
+$(BENCH): $(RUN)
+	@sh .ci/venv $(VENV) '.[bench]'
+	@touch $@

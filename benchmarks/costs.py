@@ -94,7 +94,7 @@ def show(results: list[tuple[Curve, Points]]) -> None:
             "   ".join(f"{number(size)}  [bold]{cost:.1f}[/]" for size, cost in points),
             "" if steepest is None else f"{steepest:.2f}" + (" TOO MUCH" if steepest > LIMIT else ""),
         )
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def markdown(results: list[tuple[Curve, Points]]) -> str:
@@ -115,6 +115,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", metavar="FILE", help="write the points there too")
     parser.add_argument("--document", action="store_true", help="put all into docs/performance.md (needs matplotlib)")
     options = parser.parse_args(argv)
+    if options.document and (options.only or options.quick):
+        parser.error("--document takes all curves, in full")
     chosen = [curve for curve in CURVES if re.search(options.only, f"{curve.picture}: {curve.line}")]
     if not chosen:
         parser.error(f"no curve fits {options.only!r}")

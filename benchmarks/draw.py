@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ AXES = {
     "fragments": "fragments of a datagram (or datagrams at once)",
 }
 _MARKS = "osD^v"
+
+
+def available() -> bool:
+    """Whether pictures can be drawn here."""
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def pyplot() -> Any:
@@ -69,3 +75,26 @@ def curves(results: Sequence[tuple[Curve, Points]], directory: Path, suffix: str
         axes.legend()
         written.append(save(figure, directory / f"cost-{name}{suffix}"))
     return written
+
+
+def history(runs: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    """How each row went from run to run."""
+    plt = pyplot()
+    names = sorted({name for run in runs for name in run["rows"]})
+    columns = 6
+    lines = -(-len(names) // columns)
+    figure, grid = plt.subplots(
+        lines, columns, figsize=(2.4 * columns, 1.5 * lines), layout="constrained", squeeze=False
+    )
+    for axes, name in zip(grid.flat, names, strict=False):
+        points = [(n, run["rows"][name]["median"]) for n, run in enumerate(runs) if name in run["rows"]]
+        axes.plot(*zip(*points, strict=True), marker=".", linewidth=1)
+        last = runs[points[-1][0]]["rows"][name]
+        axes.set_title(f"{name}: {last['median']:,.3g} {last['unit']}", fontsize=8)
+        axes.set_xlim(-0.5, len(runs) - 0.5)
+        axes.set_ylim(0, 1.15 * max(value for _, value in points))
+        axes.set_xticks(range(len(runs)), [run["commit"][:7] for run in runs] if len(runs) <= 6 else [""] * len(runs))
+        axes.tick_params(labelsize=6)
+    for axes in list(grid.flat)[len(names) :]:
+        axes.set_visible(False)
+    return save(figure, path)

@@ -15,20 +15,14 @@ import gc
 import tracemalloc
 from collections.abc import Callable
 
-from scapystack.base.addr import ANY4, ip
-from scapystack.base.checksum import checksum, finish, partial_sum, pseudo_sum
+from benchmarks.feed import OURS, PEER, TCP, frame, ipv4, make_stack, tcp
+from scapystack.base.addr import ANY4
 from scapystack.base.config import StackConfig
-from scapystack.base.frames import Frame
 from scapystack.base.segment import ACK, FIN, PSH, SYN
 from scapystack.base.types import MILLISECOND, SECOND
-from scapystack.codec import make_codec
 from scapystack.layers.tcp.options import encode_syn, encode_timestamps
 from scapystack.layers.tcp.user import Connection
-from scapystack.stack import NetStack
 
-CODEC = make_codec("compiled")
-OURS, PEER = ip("10.0.0.1"), ip("10.0.0.2")
-OUR_MAC, PEER_MAC = b"\2\0\0\0\0\1", b"\2\0\0\0\0\2"
 PORT = 80
 TEXT = bytes(1_000)
 
@@ -39,10 +33,7 @@ class Host:
     def __init__(self, count: int) -> None:
         config = StackConfig()
         config.tcp.max_syn_backlog = config.tcp.max_half_open = config.tcp.max_time_wait = count
-        self.net = NetStack(config, seed=1)
-        self.iface = self.net.add_interface("eth0", OUR_MAC)
-        self.net.add_address(self.iface, "10.0.0.1/24")
-        self.net.arp.add_static(self.iface, PEER, PEER_MAC)
+        self.net, self.iface = make_stack(config)
         self.listener = self.net.tcp.listen(ANY4, PORT, count)
         self.now = 10 * SECOND
         self.held: list[Connection] = []
@@ -51,14 +42,8 @@ class Host:
         """A segment of the peer, and what the stack has to say to it."""
         stamps = (self.now // MILLISECOND, 0)
         options = encode_syn(1460, 7, True, stamps) if flags & SYN else encode_timestamps(*stamps)
-        fields = (sport, PORT, seq, ack, 5 + len(options) // 4, 0, flags, 65_535)
-        tcp = CODEC.encode_tcp(*fields, 0, 0) + options + text
-        total = finish(pseudo_sum(PEER, OURS, 6, len(tcp)) + partial_sum(tcp))
-        tcp = CODEC.encode_tcp(*fields, total, 0) + tcp[20:]
-        head = (4, 5, 0, 20 + len(tcp), 0, 2, 0, 64, 6)
-        bare = CODEC.encode_ipv4(*head, 0, PEER, OURS)
-        packet = CODEC.encode_ipv4(*head, checksum(bare), PEER, OURS) + tcp
-        self.net.receive(Frame(CODEC.encode_ethernet(OUR_MAC, PEER_MAC, 0x0800) + packet, (), self.iface), self.now)
+        segment = tcp(sport, PORT, seq, ack, flags, options, text)
+        self.net.receive(frame(ipv4(TCP, segment), self.iface), self.now)
         self.poll()
 
     def poll(self) -> None:

@@ -1,21 +1,13 @@
-"""What the layers below TCP cost, in microseconds a packet: run it before and after touching them.
-
-    .venv/bin/python -m benchmarks.layers [name ...] [--profile]
-
-Each line is the best of five rounds. Frames come from Scapy, the clock stands still, nothing is
-sent. `--profile` prints where the time of one benchmark goes.
-"""
+"""What the layers below TCP cost a packet. Frames come from Scapy, the clock stands still, nothing is sent."""
 
 from __future__ import annotations
 
-import cProfile
-import sys
-import time
 from collections.abc import Callable
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 from scapy.layers.l2 import Ether
 
+from benchmarks.row import Row, microseconds
 from scapystack.base.addr import ANY4, Prefix, ip, mac
 from scapystack.base.config import StackConfig
 from scapystack.base.datagram import PROTO_TCP, Datagram, IcmpError
@@ -25,8 +17,6 @@ from scapystack.layers.routing import RoutingTable
 from scapystack.stack import NetStack
 
 OURS, PEER = "02:00:00:00:00:01", "02:00:00:00:00:02"
-COUNT = 2_000
-ROUNDS = 5
 
 
 class Sink:
@@ -58,7 +48,7 @@ def datagram(payload: object, dst: str = "10.0.0.1") -> bytes:
     return bytes(Ether(src=PEER, dst=OURS) / IP(src="10.0.0.2", dst=dst, id=1) / payload)
 
 
-def bench_input() -> Callable[[], None]:
+def ip_input() -> Callable[[], None]:
     """A 1,448-octet TCP segment from the link to its transport's input; the link vouches for it."""
     stack, eth0 = make_stack()
     stack.ipv4.register(PROTO_TCP, Sink())
@@ -70,7 +60,7 @@ def bench_input() -> Callable[[], None]:
     return once
 
 
-def bench_udp_echo() -> Callable[[], None]:
+def udp_echo() -> Callable[[], None]:
     """A 64-octet UDP datagram in, to the application, and its echo in the outbox; checksum verified."""
     stack, eth0 = make_stack()
     endpoint = stack.udp.bind(ANY4, 7)
@@ -91,7 +81,7 @@ def bench_udp_echo() -> Callable[[], None]:
     return once
 
 
-def bench_ping() -> Callable[[], None]:
+def ping() -> Callable[[], None]:
     """A ping of 56 octets answered."""
     stack, eth0 = make_stack()
     data = datagram(ICMP() / bytes(range(56)))
@@ -103,7 +93,7 @@ def bench_ping() -> Callable[[], None]:
     return once
 
 
-def bench_ping_60000() -> Callable[[], None]:
+def ping_60000() -> Callable[[], None]:
     """A ping of 60,000 octets: 41 fragments in, 41 out."""
     stack, eth0 = make_stack()
     packet = Ether(src=PEER, dst=OURS) / IP(src="10.0.0.2", dst="10.0.0.1", id=1) / ICMP() / bytes(60_000)
@@ -117,7 +107,7 @@ def bench_ping_60000() -> Callable[[], None]:
     return once
 
 
-def bench_forward() -> Callable[[], None]:
+def forward() -> Callable[[], None]:
     """A 1,448-octet segment forwarded."""
     stack, eth0 = make_stack(forward=True)
     data = datagram(TCP() / bytes(1448), dst="10.0.1.2")
@@ -129,7 +119,7 @@ def bench_forward() -> Callable[[], None]:
     return once
 
 
-def bench_port_unreachable() -> Callable[[], None]:
+def port_unreachable() -> Callable[[], None]:
     """A datagram to a closed port, answered or held back by the limit."""
     stack, eth0 = make_stack()
     data = datagram(UDP(dport=9) / bytes(64))
@@ -141,7 +131,7 @@ def bench_port_unreachable() -> Callable[[], None]:
     return once
 
 
-def bench_lookup_100000() -> Callable[[], None]:
+def lookup_100000() -> Callable[[], None]:
     """A lookup in a table of 100,000 routes of every length, not cached."""
     table = RoutingTable(32)
     iface = Interface("eth0", mac(OURS))
@@ -155,34 +145,12 @@ def bench_lookup_100000() -> Callable[[], None]:
     return once
 
 
-BENCHES = {name[6:]: maker for name, maker in list(globals().items()) if name.startswith("bench_")}
-
-
-def measure(once: Callable[[], None], count: int) -> float:
-    """Microseconds a call, best of the rounds."""
-    best = float("inf")
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        for _ in range(count):
-            once()
-        best = min(best, time.perf_counter() - start)
-    return best / count * 1e6
-
-
-def main(arguments: list[str]) -> None:
-    """Run the benchmarks named, or all."""
-    names = [name for name in arguments if not name.startswith("-")] or list(BENCHES)
-    for name in names:
-        once = BENCHES[name]()
-        for _ in range(100):
-            once()
-        count = COUNT // 20 if "60000" in name else COUNT
-        print(f"{name:20} {measure(once, count):9.2f} us   {(BENCHES[name].__doc__ or '').split('.')[0]}")
-        if "--profile" in arguments:
-            profile = cProfile.Profile()
-            profile.runcall(lambda once=once: [once() for _ in range(COUNT)])
-            profile.print_stats("tottime")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+ROWS: list[Row] = [
+    microseconds("ip.input", "a 1,448-octet segment from the link to its transport", ip_input),
+    microseconds("ip.forward", "a 1,448-octet segment forwarded", forward),
+    microseconds("ip.lookup", "a destination in 100,000 routes of every length", lookup_100000),
+    microseconds("icmp.ping", "a ping of 56 octets answered", ping),
+    microseconds("icmp.ping-60000", "a ping of 60,000 octets: 41 fragments in, 41 out", ping_60000),
+    microseconds("udp.echo", "64 octets in, to the application, and out", udp_echo),
+    microseconds("udp.no-port", "64 octets to a closed port", port_unreachable),
+]
