@@ -25,6 +25,7 @@ COMMANDS = {
     "nc": "Send and receive over TCP or UDP, as nc does, from a stack of its own.",
     "ping": "Send echo requests from a stack of its own.",
     "replay": "Replay captures against the stack, as regression tests.",
+    "rerun": "Run a recorded session again, offline, octet for octet.",
     "run": "Run a stack on a TAP, with services on it.",
 }
 """Every command and what its line in `--help` says."""

@@ -7,6 +7,7 @@ to the host as they say, and puts everything back. Read `setting_up` for the ord
 from __future__ import annotations
 
 import ipaddress
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -141,7 +142,7 @@ def _join(until_end: ExitStack, options: dict[str, Any], config: StackConfig, pe
         if not tap.created:
             guard.start()
         host.direct(tap.name, peer, netns)
-    stack = _stack(options, config, tap)
+    stack = _stack(until_end, options, config, tap)
     until_end.callback(stack.close)
     if options["verbose"]:
         print_packets(stack, packets_to)
@@ -158,23 +159,22 @@ def announce(stack: Stack) -> None:
                 net.arp.announce(iface, entry.address)
 
 
-def _stack(options: dict[str, Any], config: StackConfig, tap: TapLink) -> Stack:
+def _stack(until_end: ExitStack, options: dict[str, Any], config: StackConfig, tap: TapLink) -> Stack:
     from scapystack.sockets import Stack  # noqa: PLC0415
+    from scapystack.stack import NetStack  # noqa: PLC0415
 
     link: Any = tap
     if options["capture"]:
         from scapystack.link.capture import CaptureLink  # noqa: PLC0415
 
         link = CaptureLink(tap, options["capture"])
-    seed = options["seed"]
-    return Stack(
-        options["address"],
-        link=link,
-        gateway=options["gateway"],
-        config=config,
-        seed=seed if seed is None else seed.encode(),
-        codec=options["codec"],
-    )
+    seed = os.urandom(32) if options["seed"] is None else options["seed"].encode()
+    net = NetStack(config, seed=seed, codec=options["codec"])
+    if options.get("record"):
+        from scapystack.replay.record import Recorder  # noqa: PLC0415
+
+        until_end.callback(Recorder(options["record"], net, seed, options["codec"]).close)
+    return Stack(options["address"], link=link, gateway=options["gateway"], net=net)
 
 
 def configured(settings: tuple[str, ...], profile: str = "linux") -> StackConfig:

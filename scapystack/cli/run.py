@@ -34,9 +34,10 @@ DEFAULT_SERVICES = "echo,discard,source,daytime"
 @link_options
 @click.option("--serve", metavar="LIST", default=DEFAULT_SERVICES, help=f"Services to run ({DEFAULT_SERVICES}).")
 @click.option("--dir", "directory", metavar="DIR", default=".", help="The directory that http serves (this one).")
+@click.option("--record", metavar="FILE", help="Write down all that goes into the stack, for `scapystack rerun`.")
 @click.option("--no-shell", is_flag=True, help="Read no commands from standard input.")
 @click.option("--trace", metavar="FILE", help="Write all TCP variables at each event to this file (docs/trace.md).")
-def command(serve: str, directory: str, no_shell: bool, trace: str | None, **link: Any) -> int:
+def command(serve: str, directory: str, record: str | None, no_shell: bool, trace: str | None, **link: Any) -> int:
     """Run a stack on a TAP, with services on it, until Ctrl-C.
 
     Without options: a new TAP with the stack at 10.0.0.1 and the kernel at 10.0.0.2. With the --tap of
@@ -47,6 +48,7 @@ def command(serve: str, directory: str, no_shell: bool, trace: str | None, **lin
     if any(kind.name == "http" for kind, _ in parse_services(serve)) and not os.path.isdir(directory):
         raise ConfigError(f"{directory} is no directory that http could serve")
     log_to_stderr()
+    link["record"] = record
     captured = link["capture"] == "-"  # then standard output is the capture's alone
     with (
         setting_up(link, packets_to=sys.stderr if captured else sys.stdout) as setup,

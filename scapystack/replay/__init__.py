@@ -11,9 +11,14 @@ How a capture becomes verdicts, in the order of reading:
 - `stage` is a stack on a wire; `tcp` goes through a conversation on it: `moved` packets of the recorded
   peer, an `application` that does what the recorded one did, a `judge` of all that the stack sends;
 - `transcript` writes down what passes and compares it with a golden transcript; `run` is the whole for many files.
+
+A live stack can be recorded and run again, octet for octet: `roster` says who is called in it, `record` writes down
+what goes in, `rerun` does it once more; `values` is the language of the file.
 """
 
+from scapystack.replay.record import Recorder
+from scapystack.replay.rerun import Rerun
 from scapystack.replay.run import Result, replay, replay_each
 from scapystack.replay.settings import Terms
 
-__all__ = ["Result", "Terms", "replay", "replay_each"]
+__all__ = ["Recorder", "Rerun", "Result", "Terms", "replay", "replay_each"]

@@ -70,11 +70,14 @@ class Stack:
         config: StackConfig | None = None,
         seed: int | bytes | None = None,
         codec: str | Codec = "compiled",
+        net: NetStack | None = None,
         driver: Driver | None = None,
         simulation: Simulation | None = None,
         ground: Ground | None = None,
     ) -> None:
-        """`driver`: one that exists and that somebody else runs; the stack is then its stack.
+        """`net`: a core that was made before, with its own configuration, seed and codec (one that is recorded).
+
+        `driver`: one that exists and that somebody else runs; the stack is then its stack.
 
         `simulation`: take part in it, in virtual time and without a thread; a call that waits runs it.
         `ground`: what calls wait on, for whoever has to end the waiting (the net shell).
@@ -84,7 +87,8 @@ class Stack:
         self._owned = driver is None
         self.closed = False
         if driver is None:
-            net = NetStack(config, seed=os.urandom(32) if seed is None else seed, codec=codec)
+            if net is None:
+                net = NetStack(config, seed=os.urandom(32) if seed is None else seed, codec=codec)
             driver = Driver(net) if simulation is None else simulation.add(net)
         self.driver = driver
         self.net = driver.stack
