@@ -22,6 +22,7 @@ from scapystack.base.errors import ConfigError, ScapystackError
 COMMANDS = {
     "demo": "Show the stack at work beside a real Linux kernel, step by step.",
     "doctor": "Can this machine run a stack? What is missing, and how to get it.",
+    "exec": "Run a Python program whose sockets are those of a stack of its own.",
     "nc": "Send and receive over TCP or UDP, as nc does, from a stack of its own.",
     "ping": "Send echo requests from a stack of its own.",
     "replay": "Replay captures against the stack, as regression tests.",

@@ -22,7 +22,7 @@ from scapystack.base.addr import ANY4
 from scapystack.base.errors import os_error
 from scapystack.base.types import SECOND, Address, Buffer, Nanoseconds
 from scapystack.sockets import options as socket_options
-from scapystack.sockets.address import InetAddress, text_address
+from scapystack.sockets.address import InetAddress, text_address, unpack_address
 from scapystack.sockets.channel import Channel
 from scapystack.sockets.constants import AF_INET, MSG_DONTWAIT, AddressFamily, SocketKind
 from scapystack.sockets.pollable import PollFd
@@ -56,6 +56,8 @@ class Socket(ABC):
         self._close_wanted = False
         self._local: tuple[Address, int] | None = None  # what bind() asked for
         self._reuse = False
+        self.look_up: Callable[[Any], str] | None = None
+        """Makes an address of a host's name; without it only numeric ones are taken."""
         self._broadcast = False
         self._keepalive = False
         with driver.lock:  # `Stack.close` may be going through them
@@ -221,6 +223,12 @@ class Socket(ABC):
         remote = getattr(endpoint, "remote_addr", None)
         local = (endpoint.local_addr, endpoint.local_port)
         return local, (remote, endpoint.remote_port) if remote is not None else None
+
+    def _unpack(self, address: object) -> tuple[Address, int]:
+        """`(host, port)` as the layers have it. Raises TypeError, OverflowError and gaierror."""
+        if self.look_up is not None and isinstance(address, tuple) and len(address) == 2:
+            address = (self.look_up(address[0]), address[1])
+        return unpack_address(address)
 
     def getsockname(self) -> InetAddress:
         """Our address and port, `("0.0.0.0", 0)` before there is one."""

@@ -16,7 +16,7 @@ from scapystack.base.addr import ANY4, LOCALHOST4, is_multicast
 from scapystack.base.errors import os_error
 from scapystack.base.types import Address, Buffer
 from scapystack.sockets import constants as c
-from scapystack.sockets.address import text_address, unpack_address
+from scapystack.sockets.address import text_address
 from scapystack.sockets.base import Socket
 from scapystack.sockets.channel import Channel, always, readable
 
@@ -80,7 +80,7 @@ class _MessageSocket(Socket):
         self.send(data, flags)
 
     def _send_to(self, data: Buffer, flags: int, address: object) -> int:
-        to = unpack_address(address)
+        to = self._unpack(address)
         return self._at_once(lambda: self._send(data, to))
 
     def _send(self, data: Buffer, to: tuple[Address, int] | None) -> int:
@@ -225,7 +225,7 @@ class DatagramSocket(_MessageSocket):
 
     def bind(self, address: object) -> None:
         """Take a local address; port 0 is any free one. Raises OSError: EADDRINUSE, EADDRNOTAVAIL, EINVAL."""
-        local, port = unpack_address(address)
+        local, port = self._unpack(address)
         self._at_once(lambda: self._bind(local, port))
 
     def _bind(self, local: Address, port: int) -> Any:
@@ -239,7 +239,7 @@ class DatagramSocket(_MessageSocket):
 
     def connect(self, address: object) -> None:
         """Send to and receive from this peer only; its ICMP errors are raised from now on."""
-        remote, port = unpack_address(address)
+        remote, port = self._unpack(address)
         self._at_once(lambda: self._open().connect(LOCALHOST4 if remote == ANY4 else remote, port))
 
     def _next(self) -> Received | None:
@@ -271,7 +271,7 @@ class RawSocket(_MessageSocket):
 
     def bind(self, address: object) -> None:
         """Take only packets to this address, and send from it. Raises OSError (EADDRNOTAVAIL)."""
-        local, _ = unpack_address(address)
+        local, _ = self._unpack(address)
         self._at_once(lambda: self._bind(local))
 
     def _bind(self, local: Address) -> None:
@@ -281,7 +281,7 @@ class RawSocket(_MessageSocket):
 
     def connect(self, address: object) -> None:
         """Send to this host; take packets from it alone."""
-        self._peer = unpack_address(address)[0]
+        self._peer = self._unpack(address)[0]
 
     def _names(self) -> tuple[tuple[Address, int], tuple[Address, int] | None]:
         endpoint = self._channel.endpoint

@@ -27,6 +27,8 @@ from scapystack.sockets.waiting import Ground
 from scapystack.stack import NetStack
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from scapystack.base.codec import Codec
     from scapystack.base.config import StackConfig
     from scapystack.base.iface import Interface
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from scapystack.link.hostsetup import HostSetup
     from scapystack.runtime.virtual import Simulation
     from scapystack.sockets.aio import AsyncStack
+    from scapystack.sockets.module import SocketModule
     from scapystack.sockets.scapynames import ScapyNames, StackInterface
     from scapystack.sockets.supersocket import Inbox, L2Socket, L3Socket
 
@@ -350,6 +353,24 @@ class Stack:
         from scapystack.sockets.supersocket import L3Socket  # noqa: PLC0415 - with Scapy
 
         return L3Socket(self, None, filter=filter, listen=False)
+
+    def socket_module(self) -> SocketModule:
+        """A stand-in for the `socket` module (constants, errors, `socket`, `create_connection`, `getaddrinfo`)."""
+        from scapystack.sockets.module import SocketModule  # noqa: PLC0415 - for who stands in
+
+        return SocketModule(self)
+
+    @contextmanager
+    def sockets_for(self, *modules: ModuleType) -> Iterator[SocketModule]:
+        """Have imported modules open their sockets here: `with stack.sockets_for(scapy.layers.http): ...`.
+
+        `ssl` wraps such sockets too. It holds for every thread that uses the module. Raises ValueError for a module
+        that does not use `socket`.
+        """
+        from scapystack.sockets.module import standing_in  # noqa: PLC0415
+
+        with standing_in(self.socket_module(), *modules) as stand_in:
+            yield stand_in
 
     # -- asking around -----------------------------------------------------------------------------
 

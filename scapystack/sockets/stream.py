@@ -30,7 +30,7 @@ from scapystack.layers.tcp.fastopen import CLIENT
 from scapystack.layers.tcp.state import CLOSED, FIN_WAIT_2, SYN_RECEIVED, SYN_SENT, TIME_WAIT
 from scapystack.layers.tcp.tcb import Options
 from scapystack.sockets import constants as c
-from scapystack.sockets.address import InetAddress, text_address, unpack_address
+from scapystack.sockets.address import InetAddress, text_address
 from scapystack.sockets.base import Socket
 from scapystack.sockets.channel import Channel, connection_writable, never, readable
 from scapystack.sockets.tcpinfo import pack_tcp_info
@@ -66,7 +66,7 @@ class StreamSocket(Socket):
 
     def bind(self, address: object) -> None:
         """Take a local address. Raises OSError: EADDRINUSE, EADDRNOTAVAIL, EINVAL (bound already)."""
-        self._at_once(lambda: self._bind(*unpack_address(address)))
+        self._at_once(lambda: self._bind(*self._unpack(address)))
 
     def _bind(self, local: Address, port: int) -> None:
         if self._channel.endpoint is not None or self._local is not None:
@@ -117,7 +117,7 @@ class StreamSocket(Socket):
         where the socket must not block, EALREADY and EISCONN for a second call. With TCP_FASTOPEN_CONNECT
         it returns at once where the server's cookie is known: the SYN waits for the first `send`.
         """
-        remote, port = unpack_address(address)
+        remote, port = self._unpack(address)
         deadline = self._deadline()
         self._at_once(lambda: self._begin(remote, port))
         if self._timeout != 0:
@@ -329,7 +329,7 @@ class StreamSocket(Socket):
 
     def _send_to(self, data: Buffer, flags: int, address: object) -> int:
         if flags & c.MSG_FASTOPEN:
-            return self._send_fast(data, flags, *unpack_address(address))
+            return self._send_fast(data, flags, *self._unpack(address))
         if self._connection is None:
             raise os_error(EPIPE)
         return self.send(data, flags)  # send(2): the address is ignored on a connected stream
