@@ -1,8 +1,8 @@
 """The hook points of a stack: what each hook makes of a frame, and the frames that a hook holds back for a while.
 
 A hook is a function that takes a `Frame` and returns it (changed or not), another one, `Later(frame, ns)`, a
-list of several of these, or None to drop it. Hooks run in order, each on what the one before let through;
-`rx` before the stack looks at a frame, `tx` after it has made it. Read `scapystack.base.frames` first.
+list of several of these, or None to drop it (in a list: a part of it). Hooks run in order, each on what the one
+before let through; `rx` before the stack looks at a frame, `tx` after it has made it. Read `base.frames` first.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ MAX_HELD = 65_536
 
 
 class Later:
-    """A verdict: let `frame` go on to the next hook in `span` nanoseconds."""
+    """A verdict: let `frame` go on to the next hook in `span` nanoseconds, unless it is `cancelled` before."""
 
-    __slots__ = ("frame", "span")
+    __slots__ = ("cancelled", "frame", "span")
 
     def __init__(self, frame: Frame, span: Nanoseconds) -> None:
         self.frame = frame
         self.span = span
+        self.cancelled = False
 
 
-Verdict: TypeAlias = Frame | Later | list[Frame | Later] | None
+Verdict: TypeAlias = Frame | Later | list[Frame | Later | None] | None
 Hook: TypeAlias = Callable[[Frame], Verdict]
 Report: TypeAlias = Callable[[Exception, str, Frame], None]
 """Told of an error, where it was raised, and the frame that was being looked at."""
@@ -64,7 +65,7 @@ class Hooks:
         self.report: Report | None = None
         self.heap_at: Nanoseconds | None = None
         self._core = core
-        self._waiting: list[tuple[Nanoseconds, int, str, Held]] = []
+        self._waiting: list[tuple[Nanoseconds, int, str, Held, Later]] = []
         self._count = 0
 
     def run(self, way: str, frame: Frame) -> list[Frame]:
@@ -79,11 +80,11 @@ class Hooks:
             for each in frames:
                 try:
                     verdict = hook(each)
-                    results = verdict if isinstance(verdict, list) else [] if verdict is None else [verdict]
-                    for result in results:
-                        self._take(way, result, each, rest[number:], passed)
-                    if not results:
-                        self._core.counters["hooks.drop.rx" if way == "rx" else "hooks.drop.tx"] += 1
+                    for result in verdict if isinstance(verdict, list) else (verdict,):
+                        if result is None:
+                            self._core.counters["hooks.drop.rx" if way == "rx" else "hooks.drop.tx"] += 1
+                        else:
+                            self._take(way, result, each, rest[number:], passed)
                 except Exception as error:
                     self.failed(error, f"in the {way} hook {name_of(hook)}", each)
                     passed.append(each)
@@ -104,7 +105,7 @@ class Hooks:
         else:
             self._count += 1
             at = self._core.now + max(result.span, 0)
-            heappush(self._waiting, (at, self._count, way, Held(frame, rest)))
+            heappush(self._waiting, (at, self._count, way, Held(frame, rest), result))
             self._core.timers.arm(self, at)
 
     def failed(self, error: Exception, where: str, frame: Frame) -> None:
@@ -121,9 +122,9 @@ class Hooks:
         """Let those go on that are due."""
         waiting = self._waiting
         while waiting and waiting[0][0] <= now:
-            _, _, way, frame = heappop(waiting)
+            _, _, way, frame, later = heappop(waiting)
             iface = frame.iface
-            if iface is not None and iface.up:
+            if iface is not None and iface.up and not later.cancelled:
                 self.release(way, frame)
 
 

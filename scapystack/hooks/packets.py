@@ -1,7 +1,7 @@
 """`PacketHook`: a hook as a user writes it: a function of a Scapy packet, for the packets of a level and a filter.
 
-What the function returns decides: None (it passes as it came), `DROP`, a packet, `Delay(ms)`, or a list of packets
-and delays. Read `frames` first; docs/hooks.md has examples.
+What the function returns decides: None (it passes as it came), `DROP`, a packet, the octets of a frame, `Delay(ms)`,
+or a list of such things. Read `frames` first; docs/hooks.md has examples.
 """
 
 from __future__ import annotations
@@ -46,6 +46,13 @@ class Delay:
     def __init__(self, ms: float, packet: Any = None) -> None:
         self.ms = ms
         self.packet = packet
+        self.later: Later | None = None
+        """What the hook made of it, once it was returned."""
+
+    def cancel(self) -> None:
+        """Lose the packet, if it has not gone on yet."""
+        if self.later is not None:
+            self.later.cancelled = True
 
 
 class PacketHook:
@@ -89,12 +96,12 @@ class PacketHook:
             return frame
         if self.whole or not (frame.gso_size and frame.csum_start):
             return self._one(frame)
-        left: list[Frame | Later] = []
+        left: list[Frame | Later | None] = []
         untouched = True
         for piece in split(frame):
             verdict = self._one(piece)
             untouched = untouched and verdict is piece
-            left += verdict if isinstance(verdict, list) else [] if verdict is None else [verdict]
+            left += verdict if isinstance(verdict, list) else [verdict]
         return frame if untouched else left
 
     def _one(self, frame: Frame) -> Verdict:
@@ -115,14 +122,16 @@ class PacketHook:
             return None
         if not isinstance(verdict, list | tuple):
             return self._made(verdict, frame, octets)
-        return [self._made(each, frame, octets) for each in verdict if each is not DROP]
+        made: list[Frame | Later | None] = [self._made(each, frame, octets) for each in verdict if each is not DROP]
+        return made or None
 
     def _made(self, result: Any, frame: Frame, octets: bytes) -> Frame | Later:
         """The frame for one thing that the function returned."""
         if isinstance(result, Delay):
             packet = result.packet
             made = frame if packet is None else frame_for(packet, frame, octets)
-            return Later(made, round(result.ms * MILLISECOND))
+            result.later = Later(made, round(result.ms * MILLISECOND))
+            return result.later
         return frame_for(result, frame, octets)
 
 
@@ -150,8 +159,11 @@ def frame_for(packet: Any, like: Frame, octets: bytes) -> Frame:
     """The frame that a hook returned as `packet`, in place of `like`, whose octets are known.
 
     A packet that does not begin with the link's header gets that of `like`, and one without IP that of `like`'s, too.
-    Lengths and checksums that are as they came follow from the rest; those that the hook has set stay. TypeError.
+    Lengths and checksums that are as they came follow from the rest; those that the hook has set stay. Octets are the
+    frame as it is. Raises TypeError for what is neither.
     """
+    if isinstance(packet, bytes):
+        return _framed(packet, like)
     whole = _grounded(packet, octets)
     data = bytes(whole)
     if data == octets:
@@ -164,7 +176,11 @@ def frame_for(packet: Any, like: Frame, octets: bytes) -> Frame:
         for name in names:
             if ours.fields.get(name) == theirs.fields.get(name):
                 ours.delfieldval(name)
-    frame = Frame(bytes(whole), (), like.iface)
+    return _framed(bytes(whole), like)
+
+
+def _framed(octets: bytes, like: Frame) -> Frame:
+    frame = Frame(octets, (), like.iface)
     frame.at = like.at
     return frame
 
@@ -174,14 +190,16 @@ def _grounded(packet: Any, octets: bytes) -> Any:
     from scapy.packet import Packet, Raw  # noqa: PLC0415 - loaded by now: there is a packet
 
     if not isinstance(packet, Packet):
-        raise TypeError(f"a hook returns None, DROP, packets, Delay or a list of them, not {type(packet).__name__}")
+        raise TypeError(
+            f"a hook returns None, DROP, packets, octets, Delay or a list of them, not {type(packet).__name__}"
+        )
     lowest = packet
     while lowest.underlayer is not None and lowest.underlayer.payload is lowest:
         lowest = lowest.underlayer
     if lowest.name in ("Ethernet", "802.3"):
         return lowest
     below = dissect(octets)
-    if isinstance(lowest, Raw):  # a frame that is none, as a whole
+    if isinstance(below, Raw):  # a frame that is none, as a whole
         return lowest
     network = layer_of(below, "ip")
     if lowest.name not in ("IP", "IPv6") and network is not None:

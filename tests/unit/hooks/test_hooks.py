@@ -271,7 +271,7 @@ def test_hook_that_returns_nonsense_is_reported_and_the_packet_passes(two_stacks
     one.hook("tx", "ip")(lambda packet: "later")
     with caplog.at_level(logging.ERROR, "scapystack"):
         one.ping("10.0.0.2", timeout=5)
-    assert "a hook returns None, DROP, packets, Delay or a list of them, not str" in caplog.text
+    assert "a hook returns None, DROP, packets, octets, Delay or a list of them, not str" in caplog.text
 
 
 def test_tap_error_is_reported_and_the_frame_passes(two_stacks, caplog):
