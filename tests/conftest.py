@@ -3,6 +3,9 @@
 `@pytest.mark.tap` (needs /dev/net/tun and the right to make TAPs and namespaces) and
 `@pytest.mark.program("nc", "curl")` skip with a reason where that is missing, and fail instead
 under `SCAPYSTACK_REQUIRE_TAP=1`, as in CI, where everything must really run.
+
+`SCAPYSTACK_CODEC=scapy` (or `paranoid`, which has Scapy and the compiled codec do everything and compares)
+runs every test that does not choose a codec itself in that mode: slower, and the same segments.
 """
 
 import os
@@ -12,11 +15,23 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from scapystack import codec
+
 # a busy machine must not fail a property: an example's time is no promise of ours
 settings.register_profile("scapystack", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("scapystack")
 
 CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21
+
+
+def use_codec(wanted: str) -> None:
+    """Have everybody who asks for the usual codec get another. Before anything else of scapystack is imported."""
+    make = codec.make_codec
+    codec.make_codec = lambda mode="compiled": make(wanted if mode == "compiled" else mode)
+
+
+if "SCAPYSTACK_CODEC" in os.environ:
+    use_codec(os.environ["SCAPYSTACK_CODEC"])
 
 
 def pytest_configure(config):
