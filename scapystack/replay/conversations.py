@@ -70,7 +70,7 @@ class Conversation:
 
     def packets(self, reader: CaptureReader) -> Iterator[Packet]:
         """Its packets, whole, in the order of the capture, read again."""
-        maker = PacketMaker()
+        maker = PacketMaker(verify=self.tcp is None)  # of TCP the facts know it already
         for place, number in zip(self.places, self.numbers, strict=True):
             packet = maker.packet(reader.packet_at(place), number)
             if packet is not None:

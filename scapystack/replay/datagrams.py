@@ -106,6 +106,7 @@ class DatagramReplay:
         self._open()
         for packet in self.conversation.packets(self.reader):
             self.stage.run(packet.at + self.shift)
+            packet.damaged = packet.damaged and self.conversation.damaged * 2 <= len(self.conversation.places)
             if packet.places in self.lost:
                 self.transcript.add(self.stage.now, "x", _fields(packet))
             elif self._strangers(packet):

@@ -53,6 +53,7 @@ class TcpSide:
         self.spoken = 0  # its packets up to the last that was no RST: one before that is a stranger's
         self.lost: set[int] = set()  # which packets of the conversation never arrived, though they were captured
         self.damaged = 0
+        self.broken: set[int] = set()  # which packets of the conversation were damaged on their way
         self.largest = 0
         self.window = 0  # the largest it offered, in octets
         self.closed_window = False  # what it offers now is nothing
@@ -77,9 +78,10 @@ class TcpSide:
     def sent(self, start: int, end: int, which: int) -> None:
         """A packet that takes numbers. Sent before, and nobody has said that it came: then that one was lost."""
         if start < self.top:
-            for first, last, packet in self._flight:
-                if first < end and start < last and first >= start:
-                    self.lost.add(packet)
+            again = [each for each in self._flight if start <= each[0] < end]
+            if again:
+                self.lost.update(packet for _, _, packet in again)
+                self._flight = deque(each for each in self._flight if not start <= each[0] < end)
         self._flight.append((start, end, which))
         self.top = max(self.top, end)
 
@@ -129,6 +131,10 @@ class TcpFacts:
         self._packets += 1
         side.packets += 1
         side.damaged += damaged
+        if damaged and side.damaged * 2 <= side.packets:
+            side.broken.add(which)
+        else:
+            damaged = False  # most of this side's are so: a card was left to make the checksums
         flags = seg.flags
         self.cut_off += bool(cut_off)
         if strange(seg, side.syn):

@@ -26,7 +26,7 @@ from scapystack.base.iface import Interface
 from scapystack.base.types import SECOND, Nanoseconds
 from scapystack.hooks.frames import Held
 from scapystack.layers.tcp.tcb import Options
-from scapystack.replay.roster import ENDPOINTS, Roster
+from scapystack.replay.roster import ENDPOINTS, NUMBERED, Roster
 from scapystack.replay.values import encode
 from scapystack.stack import NetStack
 
@@ -162,7 +162,7 @@ class Recorder:
             told = ("error", error.errno) if isinstance(error, OSError) else ("raises", type(error).__name__)
             self._write(CALL, now, number, name, *given, told)
             raise
-        made = isinstance(result, ENDPOINTS) and self.roster.number(result) is None
+        made = isinstance(result, NUMBERED) and self.roster.number(result) is None
         if made:
             self.roster.add(result)
         self._write(CALL, now, number, name, *given, outcome(result, self.roster.number))
@@ -189,7 +189,7 @@ class Recorder:
         if isinstance(value, Options):
             return {"options": {name: getattr(value, name) for name in Options.__dataclass_fields__}}
         if isinstance(value, Prefix):
-            return str(value)
+            return {"prefix": str(value)}
         if isinstance(value, tuple | list):
             return tuple(map(self._plain, value))
         raise TypeError(f"cannot record a {type(value).__name__} as an argument")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from scapystack.base.addr import endpoint_text, ip_text
+from scapystack.base.addr import Prefix, endpoint_text, ip_text
 from scapystack.base.config import StackConfig
 from scapystack.base.errors import ConfigError, LinkError
 from scapystack.base.frames import Frame
@@ -36,7 +36,7 @@ from scapystack.replay.record import (
     brief,
     outcome,
 )
-from scapystack.replay.roster import CALLS, ENDPOINTS, Roster
+from scapystack.replay.roster import CALLS, NUMBERED, Roster
 from scapystack.replay.values import Reader
 from scapystack.stack import NetStack
 
@@ -202,7 +202,7 @@ class Rerun:
             if told != ("raises", type(error).__name__):
                 self._differs(f"{name} of {thing!r} raises {type(error).__name__}: {error}")
             return
-        if isinstance(result, ENDPOINTS) and self._roster.number(result) is None:
+        if isinstance(result, NUMBERED) and self._roster.number(result) is None:
             self._roster.add(result)
         if name == "remove_interface":
             out = self.stack.core.outbox
@@ -217,6 +217,8 @@ class Rerun:
             ((kind, what),) = value.items()
             if kind == "interface":
                 return next(each for each in self.stack.interfaces if each.index == what)
+            if kind == "prefix":
+                return Prefix.parse(what)
             if kind == "options":
                 return Options(**what)
             return memoryview(bytearray(what))  # room to read into

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from scapystack.base.iface import Interface
 from scapystack.layers.arp import Arp
 from scapystack.layers.icmp import Icmp, PingEndpoint
 from scapystack.layers.raw import RawEndpoint, RawIp
+from scapystack.layers.routing import RouteEntry, RoutingTable
 from scapystack.layers.tcp.demux import Tcp
 from scapystack.layers.tcp.listen import Listener
 from scapystack.layers.tcp.tcb import Options
@@ -30,6 +32,7 @@ CALLS: dict[type, tuple[str, ...]] = {
     Udp: ("bind",),
     Icmp: ("open", "ping"),
     RawIp: ("open",),
+    RoutingTable: ("add", "remove", "touch"),
     Arp: ("add_static", "remove", "flush", "request", "announce", "probe"),
     Connection: (
         "write", "write_urgent", "read", "read_into", "views", "discard", "peek", "read_urgent", "shutdown_write",
@@ -42,8 +45,10 @@ CALLS: dict[type, tuple[str, ...]] = {
 }  # fmt: skip
 """What applications and programs call from outside, by class."""
 ENDPOINTS = (Connection, Listener, UdpEndpoint, RawEndpoint, PingEndpoint)
-_DRIVERS_OWN = frozenset(("on_ready", "ready_marked"))
-_KEPT_BY_SYSTEM = frozenset(("__class__",))
+NUMBERED = (*ENDPOINTS, Interface)
+"""What gets a number when a call gives it."""
+_NOT_OURS = frozenset(("on_ready", "ready_marked", "__class__", "rx_frames", "rx_bytes", "tx_frames", "tx_bytes"))
+"""Attributes that drivers and links set, and that change nothing of what the stack does."""
 
 Call = Callable[[Any, str, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 """(object, name, the plain method, its arguments): the call that was made, to be done and noted."""
@@ -54,7 +59,7 @@ Set = Callable[[Any, str, Any], None]
 class Roster:
     """The numbers of all objects of one stack that are called from outside.
 
-    Layers have the numbers from 0 to 5; a connection has one from its SYN on. `called` and `setting` hear of what comes
+    Layers have the lowest numbers; a connection has one from its SYN on. `called` and `setting` hear of what comes
     from outside of the layers, if they are given.
     """
 
@@ -69,9 +74,10 @@ class Roster:
         self.gone: list[int] = []
         """Numbers of endpoints that nobody holds any more, for the owner to take note of."""
         self._owners: dict[int, int] = {}  # of Options, by id()
-        self._classes = {kind: self._class(kind) for kind in (*CALLS, Options)}
-        for layer in (stack, stack.tcp, stack.udp, stack.icmp, stack.raw, stack.arp):
-            self.add(layer)
+        self._classes = {kind: self._class(kind) for kind in (*CALLS, Options, Interface)}
+        layers = (stack, stack.tcp, stack.udp, stack.icmp, stack.raw, stack.arp, stack.routes)
+        for thing in (*layers, *stack.interfaces):
+            self.add(thing)
 
     def add(self, thing: Any) -> int:
         """Give an object its number."""
@@ -110,7 +116,9 @@ class Roster:
             names[name] = self._method(getattr(kind, name))
         if kind is Tcp:
             names["child"] = self._child(Tcp.child)
-        if kind in ENDPOINTS or kind is Options:
+        if kind is RoutingTable:
+            names["remove_where"] = _remove_where
+        if kind in NUMBERED or kind is Options:
             if self._setting is not None:
                 names["__setattr__"] = self._setter(kind)
             names["__del__"] = self._finalizer(self._owners if kind is Options else self._numbers)
@@ -147,7 +155,7 @@ class Roster:
         plain: Any = kind.__setattr__
 
         def set_(thing: Any, name: str, value: Any) -> None:
-            if not self.depth and name not in _DRIVERS_OWN and name not in _KEPT_BY_SYSTEM and self._setting:
+            if not self.depth and name not in _NOT_OURS and self._setting:
                 self._setting(thing, name, value)
             plain(thing, name, value)
 
@@ -160,3 +168,11 @@ class Roster:
                 self.gone.append(number)
 
         return finish
+
+
+def _remove_where(routes: RoutingTable, condition: Callable[[RouteEntry], bool]) -> int:
+    """`RoutingTable.remove_where` by calls that can be written down, which a condition cannot."""
+    doomed = [entry for entry in routes if condition(entry)]
+    for entry in doomed:
+        routes.remove(entry.prefix, entry.via, entry.iface, entry.metric)
+    return len(doomed)

@@ -17,7 +17,7 @@ from scapystack.base.datagram import PROTO_ICMP, PROTO_TCP, PROTO_UDP
 from scapystack.base.frames import CSUM_NONE, CSUM_VALID, Frame
 from scapystack.base.offload import split
 from scapystack.base.types import SECOND, Address, Mac, Nanoseconds
-from scapystack.replay.packets import Packet, transport_checksum
+from scapystack.replay.packets import Packet, shared_codec, transport_checksum
 from scapystack.stack import NetStack
 
 START = 1_000 * SECOND
@@ -44,7 +44,7 @@ class Stage:
         self.on_frame: Callable[[bytes], None] = lambda octets: None
         self.act: Callable[[], None] = lambda: None
         """The application's turn, before every output pass."""
-        self.stack = stack = NetStack(config, seed=seed)
+        self.stack = stack = NetStack(config, seed=seed, codec=shared_codec())
         self.iface = stack.add_interface("replay", self.mac, min(mtu, _LARGEST_PACKET))
         stack.enter(self.now)
         stack.add_address(self.iface, (self.ours, 32))

@@ -127,22 +127,19 @@ class TcpReplay:
     def _text_segments(self) -> Iterator[tuple[int, Buffer]]:
         """The recorded text of our side, for reading ahead."""
         count: Counter32 | None = None
+        which = -1
         for packet in self.conversation.packets(self.reader):
+            which += packet.proto == PROTO_TCP
             if packet.proto != PROTO_TCP or not self._is_ours(packet):
                 continue
             seg = segment_of(packet, self.codec)
-            if seg is None or self._damaged(packet) or seg.flags & RST:
+            if seg is None or which in self.ours.broken or seg.flags & RST:
                 continue
             if count is None:
                 count = Counter32(self.ours.syn.seq if self.ours.syn is not None else seg.seq)
             start = count(seg.seq) + bool(seg.flags & SYN)
             if len(seg.payload):
                 yield start, seg.payload
-
-    def _damaged(self, packet: Packet) -> bool:
-        """Whether a packet arrived broken. (A card may have been left to make all checksums of a side.)"""
-        side = self.ours if self._is_ours(packet) else self.peer
-        return packet.damaged and side.damaged * 2 < side.packets
 
     # -- the recording ---------------------------------------------------------------------------------
 
@@ -154,13 +151,13 @@ class TcpReplay:
             which = -1
             for packet in self.conversation.packets(self.reader):
                 which += packet.proto == PROTO_TCP
-                self._event(packet, packet.proto == PROTO_TCP and which in self.peer.lost)
+                self._event(packet, which if packet.proto == PROTO_TCP else -1)
             self._finish()
         except Stuck as stuck:
             self.findings.add(str(stuck))
 
-    def _event(self, packet: Packet, lost: bool) -> None:
-        packet.damaged = self._damaged(packet)
+    def _event(self, packet: Packet, which: int) -> None:
+        packet.damaged = which in self.ours.broken or which in self.peer.broken
         self.stage.run(packet.at + self.shift)
         if packet.proto == PROTO_ICMP:
             if not self._is_ours(packet):
@@ -173,7 +170,7 @@ class TcpReplay:
             self.our_packets += 1
             if not strange(seg, self.ours.syn):
                 self._our_turn(seg)
-        elif lost:
+        elif which in self.peer.lost:
             moved = self._segment(memoryview(self._moved(packet, seg)), packet.src, packet.dst, packet.tos)
             self.transcript.add(self.stage.now, "x", self._fields(moved, theirs=True, packet=packet))
         else:

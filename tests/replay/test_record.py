@@ -8,6 +8,7 @@ from errno import ECONNREFUSED
 import pytest
 from click.testing import CliRunner
 
+from scapystack.base.addr import Prefix
 from scapystack.base.config import StackConfig
 from scapystack.base.errors import ConfigError, LinkError
 from scapystack.cli.main import program
@@ -199,6 +200,26 @@ def test_session_over_a_bad_link_rerun(tmp_path, seed):
             session.simulation.run_for(chance.randrange(1, 30) * MS)
         assert sent > 100_000
     rerun(tmp_path / "session")
+
+
+def test_session_whose_interface_and_routes_are_changed_rerun(tmp_path):
+    with Session(tmp_path / "session") as session:
+        with session.ours.driver.entered() as net:
+            iface = net.interfaces[1]
+            iface.mtu = 600
+            net.routes.touch()
+            net.routes.add(Prefix.parse("10.9.0.0/16"), iface, b"\x0a\0\0\2")
+            net.routes.add(Prefix.parse("10.8.0.0/16"), iface, b"\x0a\0\0\2")
+            assert net.routes.remove_where(lambda entry: str(entry.prefix) == "10.8.0.0/16") == 1
+            with pytest.raises(ConfigError):
+                net.add_address(iface, "10.0.0.1/24")
+        with pytest.raises(OSError, match="unreachable"):
+            session.ours.create_connection(("10.8.0.1", 80))
+        with pytest.raises(TimeoutError):
+            session.ours.create_connection(("10.9.0.1", 80), timeout=0.1)
+        assert session.ours.ping("10.0.0.2", size=1_000).seq == 1  # in fragments
+    again = rerun(tmp_path / "session")
+    assert again.sent >= 4
 
 
 def test_session_with_hooks_that_change_delay_and_drop_rerun_without_them(tmp_path):
