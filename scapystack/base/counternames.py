@@ -17,6 +17,7 @@ LAYERS = {
     "udp": "UDP",
     "raw": "Raw IP",
     "tcp": "TCP",
+    "iperf3": "The iperf3 service",
 }
 """The layers by the first part of their counters' names, from the link's side up."""
 
@@ -210,6 +211,9 @@ MEANINGS = {
     "tcp.timeouts": "Retransmission timeouts of text and FINs",
     "tcp.trimmed": "Segments cut off at the end of the window",
     "tcp.window_probes": "Probes of a closed window sent",
+    "iperf3.bad_client": "A client that did not keep to the protocol of iperf3, and was let go",
+    "iperf3.busy": "A connection that came while a test ran, and was told so",
+    "iperf3.silent_client": "A client that was given up: it was silent where something was due from it",
 }
 """Every counter that there is, and what one count of it means."""
 

@@ -126,6 +126,9 @@ def account(setup: Setup, services: list[Service]) -> list[str]:
     if "http" in ports:
         port = "" if ports["http"] == 80 else f":{ports['http']}"
         tries.append(f"curl http://{setup.host}{port}/")
+    if "iperf3" in ports:
+        port = "" if ports["iperf3"] == 5201 else f" -p {ports['iperf3']}"
+        tries.append(f"iperf3 -c {setup.host}{port}")
     lines.append("try: " + "   ".join(inside + each for each in tries))
     lines.append("Ctrl-C ends it")
     return lines

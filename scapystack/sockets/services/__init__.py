@@ -14,6 +14,7 @@ from scapystack.sockets.services.daytime import Daytime
 from scapystack.sockets.services.discard import Discard
 from scapystack.sockets.services.echo import Echo
 from scapystack.sockets.services.http import Http
+from scapystack.sockets.services.iperf3 import Iperf3
 from scapystack.sockets.services.source import Source
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SERVICES", "Service", "Session", "parse_services", "start_services"]
 
-SERVICES: dict[str, type[Service]] = {kind.name: kind for kind in (Echo, Discard, Source, Daytime, Http)}
+SERVICES: dict[str, type[Service]] = {kind.name: kind for kind in (Echo, Discard, Source, Daytime, Http, Iperf3)}
 
 
 def parse_services(spec: str) -> list[tuple[type[Service], int]]:

@@ -16,7 +16,7 @@ URGENT = {"MSG_OOB", "SO_OOBINLINE", "write_urgent", "read_urgent", "urgent_left
 DS_FIELD = {"IP_TOS", "tos"}
 
 
-@pytest.mark.parametrize("service", ["echo", "discard", "source", "daytime", "http"])
+@pytest.mark.parametrize("service", ["echo", "discard", "source", "daytime", "http", "iperf3"])
 def test_service_sends_no_urgent_data_and_keeps_its_ds_field(still, service, tmp_path):
     """SHLD-13, SHLD-23: from SYN to FIN, both ends."""
     (tmp_path / "index.html").write_text("hello")
