@@ -25,6 +25,7 @@ COMMANDS = {
     "exec": "Run a Python program whose sockets are those of a stack of its own.",
     "nc": "Send and receive over TCP or UDP, as nc does, from a stack of its own.",
     "ping": "Send echo requests from a stack of its own.",
+    "plot": "Draw a conversation of a capture or a trace.",
     "replay": "Replay captures against the stack, as regression tests.",
     "rerun": "Run a recorded session again, offline, octet for octet.",
     "run": "Run a stack on a TAP, with services on it.",

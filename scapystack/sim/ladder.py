@@ -18,13 +18,16 @@ _OPTIONS = re.compile(r", options \[[^]]*\]")
 
 @dataclass(slots=True)
 class Arrow:
-    """A frame: when it left (s), from whom to whom, what it says, and when it arrives: never, once, several times."""
+    """A frame: when it left (s), from whom to whom, what it says, and when it arrives: never, once, several times.
+
+    `arrivals` None is for what was seen in one place: nobody knows.
+    """
 
     at: float
     source: str
     target: str
     text: str
-    arrivals: Sequence[float]
+    arrivals: Sequence[float] | None
 
 
 def draw(names: Sequence[str], arrows: Sequence[Arrow], width: int) -> str:
@@ -35,8 +38,14 @@ def draw(names: Sequence[str], arrows: Sequence[Arrow], width: int) -> str:
         row = [" "] * (places[names[-1]] + 1)
         for place in places.values():
             row[place] = "|"
-        _arrow(row, places[arrow.source], places[arrow.target], _label(arrow.text), lost=not arrow.arrivals)
-        when = ", ".join(f"{at * 1e3:.3f}" for at in arrow.arrivals)
+        _arrow(
+            row,
+            places[arrow.source],
+            places[arrow.target],
+            _label(arrow.text),
+            lost=arrow.arrivals is not None and not arrow.arrivals,
+        )
+        when = ", ".join(f"{at * 1e3:.3f}" for at in arrow.arrivals or ())
         lines.append(f"{arrow.at * 1e3:12.3f}  {''.join(row)}  {when}".rstrip())
     return "\n".join(lines)
 
