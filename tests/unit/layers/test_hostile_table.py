@@ -13,7 +13,7 @@ import pytest
 
 from scapystack.base.addr import ip
 from scapystack.base.checksum import checksum
-from tests.fuzz.octets import CODEC, ICMP, TCP, UDP, icmp_message, ip_packet, tcp_segment, udp_datagram
+from tests.fuzz.octets import ICMP, TCP, UDP, icmp_message, ip_packet, tcp_segment, udp_datagram
 from tests.harness.siege import CLOSED_PORT, ECHO, FOE, FOE_MAC, NOBODY, OPEN, OURS, Siege, bits
 
 BROADCASTS = [ip("10.0.0.255"), ip("255.255.255.255"), ip("224.0.0.1"), ip("239.1.2.3")]
@@ -344,7 +344,7 @@ def test_storm_of_resets_and_icmp_errors_draws_nothing(siege: Siege) -> None:
 
 
 def arp(op: int, sha: bytes, spa: bytes, tpa: bytes, *, kind: tuple[int, int, int, int] = (1, 0x0800, 6, 4)) -> bytes:
-    return CODEC.encode_arp(*kind, op, sha, spa, bytes(6), tpa)
+    return struct.pack("!HHBBH6s4s6s4s", *kind, op, sha, spa, bytes(6), tpa)
 
 
 @pytest.mark.parametrize(
