@@ -18,6 +18,7 @@ LAYERS = {
     "raw": "Raw IP",
     "tcp": "TCP",
     "iperf3": "The iperf3 service",
+    "layer": "Layers of the user's own",
 }
 """The layers by the first part of their counters' names, from the link's side up."""
 
@@ -28,6 +29,8 @@ MEANINGS = {
     "hooks.drop.rx": "A received frame that a hook dropped",
     "hooks.drop.held": "A frame that a hook wanted to delay while 65,536 others waited already",
     "hooks.drop.tx": "A frame to be sent that a hook dropped",
+    "layer.drop.dissect": "Octets that a layer of the user's own could not dissect",
+    "layer.drop.too_long": "A connection to such a layer in whose stream no packet ended within a megabyte",
     "ethernet.drop.ieee_802_3": "A length for a type: IEEE 802.3, which RFC 1122 section 2.3.3 lets a host leave alone",
     "ethernet.drop.interface_down": "The interface is down, or gone",
     "ethernet.drop.not_a_member": "Sent to a group that nobody here has joined",

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from scapystack.runtime.virtual import Simulation
     from scapystack.sockets.aio import AsyncStack
     from scapystack.sockets.module import SocketModule
+    from scapystack.sockets.own import OwnLayer, Via
     from scapystack.sockets.scapynames import ScapyNames, StackInterface
     from scapystack.sockets.supersocket import Inbox, L2Socket, L3Socket
 
@@ -371,6 +372,17 @@ class Stack:
 
         with standing_in(self.socket_module(), *modules) as stand_in:
             yield stand_in
+
+    def layer(self, kind: Any, **by: int | None) -> Callable[[Callable[[Any, Via], object]], OwnLayer]:
+        """Have a handler take the packets of a layer of one's own: `@stack.layer(Hello, ethertype=0x88B5)`.
+
+        `kind` is a Scapy Packet class; it is bound by one of `ethertype`, `proto` (of IP), `udp` and `tcp` (ports). The
+        handler gets the packet and a `Via` to answer by; what is returned sends and closes. docs/own-layer.md shows
+        it. Raises ConfigError.
+        """
+        from scapystack.sockets.own import bound  # noqa: PLC0415 - for who has one
+
+        return lambda handler: bound(self.driver, kind, handler, **by)
 
     # -- asking around -----------------------------------------------------------------------------
 
