@@ -13,7 +13,6 @@ Time moves with `wire.after(ms=40)`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from scapystack.base.addr import ip
@@ -44,6 +43,9 @@ from scapystack.layers.tcp.state import (
 )
 from scapystack.layers.tcp.tcb import Options, Tcb
 from scapystack.layers.tcp.user import Connection
+from scapystack.testing import Offer, Script, Transcript
+from scapystack.testing.compare import Row, rows_of_line
+from scapystack.testing.transcript import SHOWN
 
 OURS = ip("10.0.0.1")
 PEER = ip("10.0.0.2")
@@ -102,23 +104,23 @@ class FakeIp:
             watch(seg)
 
 
-@dataclass
-class Peer:
-    """What the scripted peer offers in its SYN."""
-
-    mss: int | None = 1460
-    wscale: int | None = 7
-    sack: bool = True
-    timestamps: bool = False
-    wnd: int = 65_535
+Peer = Offer
 
 
-class TcpWire:
+class TcpWire(Script[Segment]):
     """One TCP layer, its fake IP, and the peer at the other end. Options such as `msl_ms=5` go to TcpConfig."""
 
     def __init__(
-        self, *, mtu: int = 1500, gso_max: int = 0, peer: Peer | None = None, seed: int = 1, **config: Any
+        self,
+        *,
+        mtu: int = 1500,
+        gso_max: int = 0,
+        peer: Peer | None = None,
+        seed: int = 1,
+        told: int = SHOWN,
+        **config: Any,
     ) -> None:
+        """`told` lines of a transcript are kept for failures; 0 where a test counts what is kept."""
         self.config = StackConfig()
         self.config.tcp.timestamps = False
         self.config.tcp.quick_acks = 0
@@ -130,6 +132,7 @@ class TcpWire:
             setattr(self.config.tcp, name, value)
         self.core = Core(self.config, make_codec("compiled"), Rng(seed))
         self.core.now = 1000 * SECOND
+        super().__init__(Transcript(self.tell, self.core.now, limit=told))
         self.ip = FakeIp(self.core, mtu, gso_max)
         self.tcp = Tcp(self.core, self.ip)
         self.peer = peer or Peer()
@@ -137,6 +140,7 @@ class TcpWire:
         self.states: list[tuple[int, int]] = []
         self.known: dict[tuple[int, int], Tcb] = {}  # the latest connection of each pair of ports
         self.tcp.observers.append(self._moved)
+        self.ip.watchers.append(lambda seg: self.transcript.note(self.core.now, "stack", seg))
 
     def _moved(self, c: Tcb, old: int, new: int) -> None:
         self.states.append((old, new))
@@ -189,6 +193,9 @@ class TcpWire:
         head = self.core.codec.encode_tcp(*fields, 0, up)
         total = sum_parts((pseudo, head, body))
         csum = (0xFFFF - total) ^ (0x5555 if bad_checksum else 0)
+        seg = Segment(src, dst, sport, dport, seq & MASK, ack & MASK, bits, wnd, up, payload)
+        parse_options(options, seg)
+        self.transcript.note(self.core.now, "peer", seg)
         self.arrives(self.core.codec.encode_tcp(*fields, csum, up) + body, src=src, dst=dst, **how)
 
     def send(
@@ -331,8 +338,7 @@ class TcpWire:
     def expect(self, *lines: str) -> list[Segment]:
         """Exactly these segments have left, in this order. Returns them."""
         sent = self.take()
-        seen = [self.line(s, want) for s, want in zip(sent, [*lines, *[""] * len(sent)], strict=False)]
-        assert seen == list(lines), "left:\n  " + "\n  ".join(self.full(s) for s in sent) + f"\nexpected: {lines}"
+        self.compare(lines, sent)
         return sent
 
     def expect_nothing(self) -> None:
@@ -340,9 +346,12 @@ class TcpWire:
 
     def _relative(self, s: Segment) -> tuple[int, int]:
         c = self.known.get((s.sport, s.dport))
-        if c is None:
-            return s.seq, s.ack
-        return (s.seq - c.iss) & MASK, (s.ack - c.irs) & MASK if s.flags & 0x10 else 0
+        if c is not None:
+            return (s.seq - c.iss) & MASK, (s.ack - c.irs) & MASK if s.flags & 0x10 else 0
+        c = self.known.get((s.dport, s.sport))  # the peer's
+        if c is not None:
+            return (s.seq - c.irs) & MASK, (s.ack - c.iss) & MASK if s.flags & 0x10 else 0
+        return s.seq, s.ack
 
     def fields(self, s: Segment) -> dict[str, object]:
         seq, ack = self._relative(s)
@@ -351,11 +360,8 @@ class TcpWire:
             "sack": s.sack, "sackok": s.sack_permitted, "ts": s.tsval is not None, "tsecr": s.tsecr,
         }  # fmt: skip
 
-    def line(self, s: Segment, want: str) -> str:
-        """The segment in the words that `want` uses: flags, and the fields it names."""
-        fields = self.fields(s)
-        names = [word.partition("=")[0] for word in want.split()[1:]] or ([] if want else ["seq", "ack", "len"])
-        return " ".join([flags_text(s.flags), *(f"{name}={fields[name]}" for name in names)])
+    def rows(self, wanted: str, thing: Segment) -> list[Row]:
+        return rows_of_line(wanted, flags_text(thing.flags), self.fields(thing))
 
-    def full(self, s: Segment) -> str:
-        return " ".join([flags_text(s.flags), *(f"{k}={v}" for k, v in self.fields(s).items())])
+    def tell(self, thing: Segment) -> str:
+        return " ".join([flags_text(thing.flags), *(f"{k}={v}" for k, v in self.fields(thing).items())])

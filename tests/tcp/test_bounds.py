@@ -154,7 +154,7 @@ def test_slices_of_large_frames_do_not_keep_them(size: int, in_order: bool) -> N
 
 def test_large_segments_with_little_news_cost_little() -> None:
     """Super-segments of which all but 100 octets were received before."""
-    wire = TcpWire()
+    wire = TcpWire(told=0)
     (c,) = several(wire, 1)
     wire.send(c, "A", payload=bytes(60_000))
     c.read(60_000)
@@ -214,7 +214,7 @@ def test_writer_that_was_held_back_goes_on_with_its_own_acks() -> None:
 
 def test_send_buffer_that_is_empty_holds_no_block() -> None:
     """Small writes are gathered in blocks of up to 64 KB; an idle connection has none."""
-    wire = TcpWire()
+    wire = TcpWire(told=0)
     (c,) = several(wire, 1)
 
     def chat() -> None:

@@ -69,7 +69,7 @@ def test_sender_on_a_reordering_path_counts_no_duplicates() -> None:
     wire.expect_nothing()
     assert c.ca_state == OPEN
     wire.after(ms=WAIT)
-    assert wire.full(wire.take()[0]).startswith("A seq=1 ")
+    assert wire.tell(wire.take()[0]).startswith("A seq=1 ")
     assert c.ca_state == RECOVERY
 
 
@@ -82,7 +82,7 @@ def test_sender_dsack_widens_the_window_once_a_round_trip() -> None:
     wire.after(ms=2 * WAIT - 0.001)
     wire.expect_nothing()
     wire.after(ms=0.001)
-    assert wire.full(wire.take()[0]).startswith(f"A seq={at(3)} ")
+    assert wire.tell(wire.take()[0]).startswith(f"A seq={at(3)} ")
 
 
 def test_sender_window_is_narrow_again_after_sixteen_recoveries() -> None:
@@ -116,7 +116,7 @@ def test_sender_lost_retransmission_is_found_without_a_timeout() -> None:
     assert [(s.seq - c.iss - 1) // MSS for s in behind] == list(range(10, 10 + len(behind)))
     wire.after(ms=RTT)
     sack(wire, c, (1, 11))
-    assert wire.full(wire.take()[0]).startswith("A seq=1 ")
+    assert wire.tell(wire.take()[0]).startswith("A seq=1 ")
     assert c.core.counters["tcp.timeouts"] == 0
     assert c.core.counters["tcp.fast_retransmits"] == 1
     assert c.rtx_at != NEVER

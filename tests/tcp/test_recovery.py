@@ -280,7 +280,7 @@ def test_duplicates_of_recover_itself_without_a_leap_are_a_loss() -> None:
     wire, c = recovered(leap=2)
     duplicates(wire, c, 3, 10)
     assert c.ca_state == RECOVERY
-    assert f"seq={at(10)}" in wire.full(wire.take()[-1])
+    assert f"seq={at(10)}" in wire.tell(wire.take()[-1])
 
 
 @pytest.mark.parametrize("what", ["text", "window", "FIN", "nothing in flight"])

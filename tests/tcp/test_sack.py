@@ -39,7 +39,7 @@ def test_sender_three_segments_behind_a_hole_make_it_lost(blocks: tuple[int | tu
     """6675/4: IsLost, more than two segments' worth above it or three ranges; 6675/5, step (2)."""
     wire, c = flight(10)
     sack(wire, c, *blocks)
-    assert wire.full(wire.take()[0]).startswith("A seq=1 ")
+    assert wire.tell(wire.take()[0]).startswith("A seq=1 ")
     assert c.ca_state == RECOVERY
 
 
@@ -148,7 +148,7 @@ def test_sender_loss_behind_the_recovery_point_is_another_recovery() -> None:
     sack(wire, c, (11, 10 + sent), ack=10)
     assert c.core.counters["tcp.fast_retransmits"] == 2
     assert c.ca_state == RECOVERY
-    assert wire.full(wire.take()[0]).startswith(f"A seq={at(10)} ")
+    assert wire.tell(wire.take()[0]).startswith(f"A seq={at(10)} ")
 
 
 def test_sender_timeout_in_recovery_keeps_the_highest_number_as_recovery_point() -> None:
@@ -332,7 +332,7 @@ def test_sender_reneging_with_the_window_closed_gets_all_when_it_opens() -> None
     wire.clear()
     sack(wire, c, ack=1)
     wire.after(ms=1_000)
-    assert wire.full(wire.take()[0]).startswith(f"A seq={at(1)} ")
+    assert wire.tell(wire.take()[0]).startswith(f"A seq={at(1)} ")
 
 
 def test_sender_window_closed_in_recovery_is_probed_and_opens_again() -> None:
@@ -345,7 +345,7 @@ def test_sender_window_closed_in_recovery_is_probed_and_opens_again() -> None:
     assert c.core.counters["tcp.window_probes"] > 1
     wire.clear()
     sack(wire, c, (1, 4))
-    assert wire.full(wire.take()[0]).startswith("A seq=1 ")
+    assert wire.tell(wire.take()[0]).startswith("A seq=1 ")
     wire.send(c, "A")
     assert (c.flight, c.ca_state, c.unsent) == (0, OPEN, 0)
 

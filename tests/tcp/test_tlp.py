@@ -185,7 +185,7 @@ def test_sender_sack_of_the_probe_shows_what_was_lost_before_it() -> None:
     wire.after(ms=RTT)
     sack(wire, c, 4, ack=2)
     wire.after(ms=RTT / 4)
-    assert wire.full(wire.take()[0]).startswith(f"A seq={at(2)} ")
+    assert wire.tell(wire.take()[0]).startswith(f"A seq={at(2)} ")
     assert c.ca_state == RECOVERY
     assert c.core.counters["tcp.timeouts"] == 0
 

@@ -66,7 +66,7 @@ def test_sender_loss_that_was_real_is_mended_after_new_data(peer: Peer) -> None:
     else:
         wire.send(c, "A", ack=1 + MSS, wnd=60_000)
     assert c.ca_state == LOSS
-    assert wire.full(wire.take()[0]).startswith(f"A seq={1 + MSS} ")
+    assert wire.tell(wire.take()[0]).startswith(f"A seq={1 + MSS} ")
 
 
 def test_sender_basic_variant_takes_a_duplicate_for_a_real_loss() -> None:
@@ -84,7 +84,7 @@ def test_sender_sack_variant_waits_while_duplicates_arrive() -> None:
     sack(wire, c, 1)
     wire.clear()
     sack(wire, c, ack=2)
-    assert wire.full(wire.take()[0]).startswith(f"A seq={1 + 10 * MSS} ")
+    assert wire.tell(wire.take()[0]).startswith(f"A seq={1 + 10 * MSS} ")
 
 
 @KINDS
