@@ -84,7 +84,7 @@ before, events[:] = settings(), []
 import scapystack
 first = sorted(m for m in sys.modules if m.startswith("scapystack."))
 for module in pkgutil.walk_packages(scapystack.__path__, "scapystack."):
-    if module.name != "scapystack.__main__":
+    if module.name not in ("scapystack.__main__", "scapystack.all"):  # whose purpose is to be all of Scapy
         importlib.import_module(module.name)
 after = settings()
 print(json.dumps({

@@ -66,6 +66,18 @@ class Reassembly:
         self._memory.out_of_order += cost - self._counted
         self._counted = cost
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Reassembly:
+        """The same pieces for another stack; their octets never change, and are shared."""
+        if self is NOTHING:
+            return self
+        memory = memo.get(id(self._memory))
+        made = Reassembly(self.max_segments, memory if isinstance(memory, Memory) else None)
+        made.size, made.fresh, made.duplicate, made._nxt = self.size, self.fresh, self.duplicate, self._nxt
+        made._starts, made._data, made._recent = self._starts[:], self._data[:], self._recent[:]
+        made._lefts, made._rights = self._lefts[:], self._rights[:]
+        made._count()
+        return made
+
     def clear(self) -> None:
         """Drop everything."""
         for held in (self._starts, self._data, self._lefts, self._rights, self._recent):

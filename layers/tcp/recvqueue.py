@@ -153,6 +153,13 @@ class ReceiveQueue:
             self._chunks = _NONE
         return n
 
+    def __deepcopy__(self, memo: dict[int, object]) -> ReceiveQueue:
+        """The same octets for another stack, in one piece."""
+        memory = memo.get(id(self._memory))
+        made = ReceiveQueue(memory if isinstance(memory, Memory) else None)
+        made.append(self.peek(self._size))
+        return made
+
     def clear(self) -> None:
         """Drop everything."""
         self._memory.received -= self._size

@@ -145,6 +145,24 @@ class SendBuffer:
         self._cursor = i
         return tuple(parts)
 
+    def cut(self, length: int) -> None:
+        """Drop what stands behind `length` octets from SND.UNA on."""
+        kept = b"".join(self.slice(0, length))
+        self._memory.sending -= len(self) - len(kept)
+        self._end = self._una + len(kept)
+        self._chunks = [kept] if kept else []
+        self._starts = [self._una] if kept else []
+        self._cursor = 0
+        self._block, self._view, self._fill, self._open = _NO_BLOCK, _NO_VIEW, 0, False
+
+    def __deepcopy__(self, memo: dict[int, object]) -> SendBuffer:
+        """The same octets for another stack, in one piece."""
+        memory = memo.get(id(self._memory))
+        made = SendBuffer(memory if isinstance(memory, Memory) else None)
+        made._una = made._end = self._una
+        made.append(b"".join(self.slice(0, len(self))))
+        return made
+
     def clear(self) -> None:
         """Drop everything."""
         self.ack(self._end - self._una)

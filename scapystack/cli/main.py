@@ -26,6 +26,7 @@ COMMANDS = {
     "nc": "Send and receive over TCP or UDP, as nc does, from a stack of its own.",
     "ping": "Send echo requests from a stack of its own.",
     "plot": "Draw a conversation of a capture or a trace.",
+    "repl": "Scapy's console, with handles on the connections of a stack.",
     "replay": "Replay captures against the stack, as regression tests.",
     "rerun": "Run a recorded session again, offline, octet for octet.",
     "run": "Run a stack on a TAP, with services on it.",

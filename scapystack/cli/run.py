@@ -35,9 +35,12 @@ DEFAULT_SERVICES = "echo,discard,source,daytime"
 @click.option("--serve", metavar="LIST", default=DEFAULT_SERVICES, help=f"Services to run ({DEFAULT_SERVICES}).")
 @click.option("--dir", "directory", metavar="DIR", default=".", help="The directory that http serves (this one).")
 @click.option("--record", metavar="FILE", help="Write down all that goes into the stack, for `scapystack rerun`.")
+@click.option("--annotate", is_flag=True, help="With -w: say of every packet what became of it, as its comment.")
 @click.option("--no-shell", is_flag=True, help="Read no commands from standard input.")
 @click.option("--trace", metavar="FILE", help="Write all TCP variables at each event to this file (docs/trace.md).")
-def command(serve: str, directory: str, record: str | None, no_shell: bool, trace: str | None, **link: Any) -> int:
+def command(
+    serve: str, directory: str, record: str | None, annotate: bool, no_shell: bool, trace: str | None, **link: Any
+) -> int:
     """Run a stack on a TAP, with services on it, until Ctrl-C.
 
     Without options: a new TAP with the stack at 10.0.0.1 and the kernel at 10.0.0.2. With the --tap of
@@ -47,12 +50,18 @@ def command(serve: str, directory: str, record: str | None, no_shell: bool, trac
 
     if any(kind.name == "http" for kind, _ in parse_services(serve)) and not os.path.isdir(directory):
         raise ConfigError(f"{directory} is no directory that http could serve")
+    noted = link["capture"] if annotate else None
+    if annotate and (noted is None or noted.endswith((".pcap", ".cap", ".dmp"))):
+        raise ConfigError("--annotate writes comments beside packets: give -w the name of a pcapng file")
     log_to_stderr()
     link["record"] = record
     captured = link["capture"] == "-"  # then standard output is the capture's alone
+    if annotate:
+        link["capture"] = None  # it is written by who knows what became of each packet
     with (
         setting_up(link, packets_to=sys.stderr if captured else sys.stdout) as setup,
         traced(setup.stack, trace),
+        annotated(setup.stack, noted),
     ):
         services = start_services(setup.stack, serve, directory)
         for line in account(setup, services):
@@ -61,6 +70,21 @@ def command(serve: str, directory: str, record: str | None, no_shell: bool, trac
         lost = run_until_told(setup.stack)
         click.echo(summary(setup.stack, services, time.monotonic() - began), err=captured)
     return 1 if lost else 0
+
+
+@contextmanager
+def annotated(stack: Stack, path: str | None) -> Iterator[None]:
+    """Write a capture to `path`, if there is one, with what became of each packet."""
+    if path is None:
+        yield
+        return
+    from scapystack.repl.annotate import AnnotatedCapture  # noqa: PLC0415
+
+    capture = AnnotatedCapture(stack.driver, path)
+    try:
+        yield
+    finally:
+        capture.close()
 
 
 @contextmanager

@@ -21,7 +21,7 @@ WAYS = ("rx", "tx")
 LEVELS = ("frame", "ip", "segment")
 _IPV4, _IPV6 = b"\x08\x00", b"\x86\xdd"
 _TCP = 6
-_COMPUTED = {
+COMPUTED = {
     "IP": ("ihl", "len", "chksum"),
     "IPv6": ("plen",),
     "TCP": ("dataofs", "chksum"),
@@ -169,7 +169,7 @@ def frame_for(packet: Any, like: Frame, octets: bytes) -> Frame:
     if data == octets:
         return like
     known = dissect(octets)
-    for layer, names in _COMPUTED.items():
+    for layer, names in COMPUTED.items():
         ours, theirs = whole.getlayer(layer), known.getlayer(layer)
         if ours is None or theirs is None:
             continue

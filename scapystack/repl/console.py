@@ -1,0 +1,68 @@
+"""`Console`: a session beside a running stack: its names, and Scapy's own console to use them in."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from scapystack.base.addr import ip_text
+from scapystack.base.errors import ScapystackError
+from scapystack.repl.live import Stack
+from scapystack.repl.which import use
+
+if TYPE_CHECKING:
+    from scapystack.sockets import facade
+
+
+class Console:
+    """A context: within it Scapy's calls go through the stack, and each packet can be explained."""
+
+    def __init__(self, stack: facade.Stack, names: dict[str, Any]) -> None:
+        """`stack` is one that runs already, `names` those of `scapystack.all`."""
+        self._until_end = ExitStack()
+        self.stack = Stack(driver=stack.driver)
+        self.names: dict[str, Any] = {name: each for name, each in names.items() if not name.startswith("__")}
+
+    def __enter__(self) -> Self:
+        use(self.stack)
+        iface = self._until_end.enter_context(self.stack.scapy())
+        self.names |= {"stack": self.stack, "iface": iface}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._until_end.close()
+        self.stack.close()
+
+    def run(self, code: str) -> None:
+        """Run a program in the session. Raises what it raises."""
+        exec(compile(code, "<repl -c>", "exec"), self.names)
+
+    def interact(self) -> None:
+        """Scapy's console, until the end of input."""
+        from scapy.main import interact  # noqa: PLC0415
+
+        shown = sys.excepthook
+        sys.excepthook = _in_one_line
+        try:
+            interact(mydict=self.names, argv=["scapystack repl"], mybanner=self.banner(), mybanneronly=True)
+        finally:
+            sys.excepthook = shown
+
+    def banner(self) -> str:
+        """What the console says first."""
+        where = ", ".join(
+            f"{ip_text(entry.address)} on {each.name}"
+            for each in self.stack.net.interfaces[1:]
+            for entry in each.addresses
+        )
+        return f"scapystack: the stack is {where}. Its names: stack, iface, conns(), explain(), fork(); lsc() lists all"
+
+
+def _in_one_line(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+    """What a person got wrong is one line; anything else is shown as ever."""
+    if isinstance(error, ScapystackError):
+        print(error, file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, at)
