@@ -38,8 +38,8 @@ for event in read_trace("run.jsonl"):
     print(event["at"], event["connection"], event["event"], event["state"], event["snd_cwnd"])
 ```
 
-`jq -c '[.at, .snd_cwnd]' run.jsonl` takes it apart. A stack that is not traced pays nothing; a traced one less
-than 0.1 ms an event.
+`scapystack plot run.jsonl` draws it ([pictures.md](pictures.md)), `jq -c '[.at, .snd_cwnd]' run.jsonl` takes it
+apart. A stack that is not traced pays nothing; a traced one less than 0.1 ms an event.
 
 ## What happened
 
