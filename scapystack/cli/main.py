@@ -20,6 +20,7 @@ from scapystack import __version__
 from scapystack.base.errors import ConfigError, ScapystackError
 
 COMMANDS = {
+    "bench": "How fast is the stack on this machine, and the kernel beside it?",
     "demo": "Show the stack at work beside a real Linux kernel, step by step.",
     "doctor": "Can this machine run a stack? What is missing, and how to get it.",
     "exec": "Run a Python program whose sockets are those of a stack of its own.",
