@@ -64,6 +64,22 @@ class Entered:
         self._driver._leave()
 
 
+class Preparing:
+    """The context manager of `Driver.preparing`."""
+
+    __slots__ = ("_driver",)
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def __enter__(self) -> NetStack:
+        return self._driver._enter()
+
+    def __exit__(self, *error: object) -> None:
+        self._driver._release()
+        self._driver.wake()
+
+
 class Driver:
     """Drives `stack` by `clock`. Every method may be called by any thread.
 
@@ -91,6 +107,7 @@ class Driver:
         self._holding = False  # whether the thread inside holds SIGINT back
         self._depth = 0
         self._entered = Entered(self)
+        self._preparing = Preparing(self)
         self._calls: deque[Callable[[], None]] = deque()
         self._ports: dict[int, Port] = {}  # by descriptor
         self._timed: list[Link] = []
@@ -404,6 +421,10 @@ class Driver:
         behind it (`runtime.interrupt`).
         """
         return self._entered
+
+    def preparing(self) -> Preparing:
+        """As `entered`, and the next round sends: for who is likely to act again before it comes."""
+        return self._preparing
 
     @property
     def inside(self) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from scapystack.runtime.driver import Driver
     from scapystack.sockets.base import Socket
 
 T = TypeVar("T")
@@ -31,9 +32,9 @@ class Served:
 
     __slots__ = ("_driver", "_loop", "_scheduled", "_serve")
 
-    def __init__(self, loop: AbstractEventLoop, sock: Socket, serve: Callable[[], None]) -> None:
+    def __init__(self, loop: AbstractEventLoop, driver: Driver, serve: Callable[[], None]) -> None:
         self._loop = loop
-        self._driver = sock.driver
+        self._driver = driver
         self._serve = serve
         self._scheduled = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from asyncio import AbstractEventLoop, BaseProtocol, Future
+from asyncio import AbstractEventLoop, BaseProtocol
 from typing import TYPE_CHECKING, Any, cast
 
 from scapystack.base.types import Buffer
@@ -45,7 +45,7 @@ class StackDatagramTransport(asyncio.DatagramTransport):
         self._driver = sock.driver
         self._peer = peer
         self._protocol: Any = protocol
-        self._on_ready = Served(loop, sock, self._serve)
+        self._on_ready = Served(loop, sock.driver, self._serve)
         self._endpoint: UdpEndpoint = sock.hand_over(self._on_ready)
         self._closing = False
         self._lost = 0
@@ -55,16 +55,13 @@ class StackDatagramTransport(asyncio.DatagramTransport):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {'closing' if self._closing else 'open'} {self._sock!r}>"
 
-    def begin(self, waiter: Future[None]) -> None:
-        """Tell the protocol, serve what came meanwhile, then let `waiter` go."""
+    def begin(self) -> None:
+        """Tell the protocol, then serve what came meanwhile. Under the lock."""
         try:
             self._protocol.connection_made(self)
         except Exception as error:
             report(self._loop, "Fatal error: protocol.connection_made() call failed.", error, self, self._protocol)
-        with self._driver.entered():
-            self._serve()
-        if not waiter.done():
-            waiter.set_result(None)
+        self._serve()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """`sockname`, `peername` (if connected), and `socket`: ours, for options."""

@@ -64,7 +64,7 @@ class StackServer(asyncio.AbstractServer):
         for sock in self._socks:
             with sock.driver.entered():
                 sock.listen(self._backlog)
-                served = Served(self._loop, sock, partial(self._accept, sock))
+                served = Served(self._loop, sock.driver, partial(self._accept, sock))
                 listener = sock.hand_over(served)
                 listener.options.nodelay = True
                 if listener.readable:  # one that was listening before
@@ -95,15 +95,13 @@ class StackServer(asyncio.AbstractServer):
         """Connections wait: under the lock, below no application."""
         listener: Listener = sock.endpoint
         while self._serving and (connection := listener.accept()) is not None:
-            made = sock.around(connection)
-            made.setblocking(False)
             try:
                 protocol = self._factory()
             except Exception as error:
                 report(self._loop, "Error on transport creation for incoming connection", error, None, None)
-                made.close()
+                connection.close()
                 continue
-            StreamTransport(self._loop, made, protocol, self._everyone, self).begin()
+            StreamTransport(self._loop, sock, connection, protocol, self._everyone, self).begin()
 
     # -- its connections ---------------------------------------------------------------------------
 

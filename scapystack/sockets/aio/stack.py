@@ -7,7 +7,7 @@ asyncio's streams, with our network in place of the kernel's. Read `common` and 
 from __future__ import annotations
 
 import asyncio
-from asyncio import BaseProtocol, StreamReader, StreamReaderProtocol, StreamWriter
+from asyncio import BaseProtocol, Future, StreamReader, StreamReaderProtocol, StreamWriter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from weakref import WeakSet
@@ -137,19 +137,31 @@ class AsyncStack:
                     made.bind(local_addr)
                 await self._connect(made, (host, port))
             protocol = protocol_factory()
-            waiter = loop.create_future()
             with self.driver.entered():
-                transport = StreamTransport(loop, made, protocol, self._transports)
+                transport = StreamTransport(loop, made, made.endpoint, protocol, self._transports)
         except BaseException:
             made.close()
             raise
-        loop.call_soon(transport.begin, waiter)
+        await self._begun(transport)
+        return transport, protocol
+
+    async def _begun(self, transport: StreamTransport | StackDatagramTransport) -> None:
+        """Have the transport begin with the loop's next turn: its protocol is called by no task."""
+        loop = asyncio.get_running_loop()
+        waiter: Future[None] = loop.create_future()
+
+        def begin() -> None:
+            with self.driver.entered():
+                transport.begin()
+            if not waiter.done():
+                waiter.set_result(None)
+
+        loop.call_soon(begin)
         try:
             await waiter
         except BaseException:
             transport.close()
             raise
-        return transport, protocol
 
     def _stream(self) -> StreamSocket:
         return cast("StreamSocket", self.stack.socket(c.AF_INET, c.SOCK_STREAM))
@@ -218,18 +230,12 @@ class AsyncStack:
             if remote_addr is not None:
                 made.connect(remote_addr)
             protocol = protocol_factory()
-            waiter = loop.create_future()
             with self.driver.entered():
                 transport = StackDatagramTransport(loop, made, protocol, remote_addr, self._transports)
         except BaseException:
             made.close()
             raise
-        loop.call_soon(transport.begin, waiter)
-        try:
-            await waiter
-        except BaseException:
-            transport.close()
-            raise
+        await self._begun(transport)
         return transport, protocol
 
     # -- streams -------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from asyncio import AbstractEventLoop, BaseProtocol, Future, constants
+from asyncio import AbstractEventLoop, BaseProtocol, constants
 from asyncio.transports import _FlowControlMixin
 from collections import deque
 from collections.abc import Iterable
@@ -40,7 +40,8 @@ class StreamTransport(_FlowControlMixin):
 
     __slots__ = (
         "__weakref__", "_buffered", "_closing", "_connection", "_deaf", "_driver", "_eof", "_everyone", "_lost",
-        "_on_ready", "_paused", "_protocol", "_server", "_size", "_sock", "_waiting",
+        "_maker", "_on_ready", "_paused", "_protocol", "_server", "_size", "_sock",
+        "_waiting",
     )  # fmt: skip
 
     if TYPE_CHECKING:  # asyncio's
@@ -58,19 +59,24 @@ class StreamTransport(_FlowControlMixin):
         self,
         loop: AbstractEventLoop,
         sock: StreamSocket,
+        connection: Connection,
         protocol: BaseProtocol,
         everyone: set[Any],
         server: StackServer | None = None,
     ) -> None:
-        """Take over the connection of `sock`, under the driver's lock. Open, it is a member of `everyone`."""
+        """Take over `connection` of `sock`: its own, or one that it accepted for `server`. Under the driver's lock.
+
+        Open, the transport is a member of `everyone`.
+        """
         super().__init__(loop=loop)
-        self._sock = sock
+        self._maker = sock
+        self._sock = None if server is not None else sock
         self._driver = sock.driver
         self._server = server
-        self._on_ready = Served(loop, sock, self._serve)
-        self._connection: Connection = sock.hand_over(self._on_ready)
-        self._connection.options.nodelay = True  # asyncio's transports have TCP_NODELAY set
-        self._waiting: deque[Buffer] = deque()
+        self._connection = connection
+        self._on_ready = connection.on_ready = Served(loop, self._driver, self._serve)
+        connection.options.nodelay = True  # asyncio's transports have TCP_NODELAY set
+        self._waiting: deque[Buffer] | None = None
         self._size = 0  # of what waits
         self._deaf = True  # nothing is read: not begun, at the end, or closing
         self._paused = False
@@ -85,20 +91,18 @@ class StreamTransport(_FlowControlMixin):
 
     def __repr__(self) -> str:
         state = "closed" if self._lost else "closing" if self._closing else "open"
-        return f"<{type(self).__name__} {state} {self._sock!r} waiting={self._size}>"
+        names = " ".join(f"{name}={self.get_extra_info(name)}" for name in ("sockname", "peername"))
+        return f"<{type(self).__name__} {state} {names} waiting={self._size}>"
 
-    def begin(self, waiter: Future[None] | None = None) -> None:
-        """Tell the protocol that the connection is made, serve what came meanwhile, then let `waiter` go."""
+    def begin(self) -> None:
+        """Tell the protocol that the connection is made, then serve what came meanwhile. Under the lock."""
         try:
             self._protocol.connection_made(self)
         except Exception as error:
             report(self._loop, "Fatal error: protocol.connection_made() call failed.", error, self, self._protocol)
         if not self._closing:
             self._deaf = False
-            with self._driver.entered():
-                self._serve()
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+            self._serve()
 
     # -- what it is --------------------------------------------------------------------------------
 
@@ -109,7 +113,19 @@ class StreamTransport(_FlowControlMixin):
             return text_address(connection.remote_addr, connection.remote_port)
         if name == "sockname":
             return text_address(connection.local_addr, connection.local_port)
-        return self._sock if name == "socket" else default
+        return self._socket() if name == "socket" else default
+
+    def _socket(self) -> StreamSocket:
+        """That of an accepted connection is made when somebody asks for it: few do, and it is 10 us of 300."""
+        sock = self._sock
+        if sock is None:
+            with self._driver.entered():
+                sock = self._sock = self._maker.around(self._connection)
+                sock.setblocking(False)
+                sock.hand_over(self._on_ready)
+            if self._lost:
+                sock.close()
+        return sock
 
     def set_protocol(self, protocol: BaseProtocol) -> None:
         """Have another protocol called from now on."""
@@ -217,17 +233,26 @@ class StreamTransport(_FlowControlMixin):
             self._lost += 1
             return
         if not self._waiting:
+            driver = self._driver
             try:
-                with self._driver.entered():
+                if driver.rounding:  # in `data_received`, most of all: we are inside, and the round sends
                     taken = self._connection.write(data)
+                else:
+                    # nobody waits for these octets who has not got others to come: one round sends many writes
+                    with driver.preparing() if self._connection.unsent else driver.entered():
+                        taken = self._connection.write(data)
             except OSError as error:
                 self._fail(error)
                 return
             if taken == len(data):
                 return
-            data = memoryview(data)[taken:]
-        self._waiting.append(data if type(data) is bytes else bytes(data))
-        self._size += len(data)
+            rest = memoryview(data)[taken:]
+            self._waiting = deque()
+        else:
+            rest = memoryview(data)
+        # what the caller may change is copied
+        self._waiting.append(rest if type(data) is bytes else bytes(rest))
+        self._size += len(rest)
         self._maybe_pause_protocol()
 
     def writelines(self, list_of_data: Iterable[Buffer]) -> None:
@@ -237,6 +262,7 @@ class StreamTransport(_FlowControlMixin):
     def _flush(self) -> None:
         """There may be room for what waits."""
         connection, waiting = self._connection, self._waiting
+        assert waiting is not None
         try:
             while waiting:
                 data = waiting[0]
@@ -247,13 +273,15 @@ class StreamTransport(_FlowControlMixin):
                         waiting[0] = memoryview(data)[taken:]
                     break
                 waiting.popleft()
-            if not waiting and self._eof:
-                connection.shutdown_write()
+            if not waiting:
+                self._waiting = None
+                if self._eof:
+                    connection.shutdown_write()
         except OSError as error:
             self._fail(error)
             return
         self._maybe_resume_protocol()
-        if self._closing and not waiting:
+        if self._closing and not self._waiting:
             self._let_go(None)
 
     def can_write_eof(self) -> bool:
@@ -304,7 +332,7 @@ class StreamTransport(_FlowControlMixin):
     def _force(self, error: Exception | None) -> None:
         if self._lost:
             return
-        self._waiting.clear()
+        self._waiting = None
         self._size = 0
         self._closing = self._deaf = True
         with self._driver.entered():
@@ -314,8 +342,13 @@ class StreamTransport(_FlowControlMixin):
 
     def _let_go(self, error: Exception | None) -> None:
         self._lost = 1
-        self._sock.close()
         self._everyone.discard(self)
+        if self._sock is not None:
+            self._sock.close()
+        else:
+            with self._driver.entered():
+                self._connection.on_ready = None
+                self._connection.close()
         self._loop.call_soon(self._tell_lost, error)
 
     def _tell_lost(self, error: Exception | None) -> None:
