@@ -59,6 +59,11 @@ class RawEndpoint(Endpoint):
         """Whether `recv` has something to give."""
         return bool(self._queue)
 
+    @property
+    def waiting(self) -> int:
+        """Octets that wait for `recv`, with what each packet is charged with on top."""
+        return self._held
+
     def take(self, packet: bytes, src: Address) -> None:
         """Queue a packet that came for this endpoint."""
         cost = len(packet) + _ITEM_COST

@@ -88,6 +88,11 @@ class UdpEndpoint(Endpoint):
         """Whether `recv` has something to give or to raise."""
         return bool(self._queue) or self.error != 0
 
+    @property
+    def waiting(self) -> int:
+        """Octets that wait for `recv`, with what each datagram is charged with on top."""
+        return self._held
+
     def connect(self, addr: Address | None, port: int = 0) -> None:
         """Take datagrams of one peer only, and send there by default; None takes that back.
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "replay": "Replay captures against the stack, as regression tests.",
     "rerun": "Run a recorded session again, offline, octet for octet.",
     "run": "Run a stack on a TAP, with services on it.",
+    "shell": "Open the net shell of a stack that runs.",
 }
 """Every command and what its line in `--help` says."""
 

@@ -13,17 +13,18 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from scapystack import __version__
-from scapystack.base.errors import ConfigError
+from scapystack.base.errors import ConfigError, LinkError
 from scapystack.cli.options import Setup, link_options, setting_up
 
 if TYPE_CHECKING:
     from scapystack.link.base import Link
+    from scapystack.shell.control import ControlServer
     from scapystack.sockets import Stack
     from scapystack.sockets.services import Service
 
@@ -36,15 +37,19 @@ DEFAULT_SERVICES = "echo,discard,source,daytime"
 @click.option("--dir", "directory", metavar="DIR", default=".", help="The directory that http serves (this one).")
 @click.option("--record", metavar="FILE", help="Write down all that goes into the stack, for `scapystack rerun`.")
 @click.option("--annotate", is_flag=True, help="With -w: say of every packet what became of it, as its comment.")
-@click.option("--no-shell", is_flag=True, help="Read no commands from standard input.")
+@click.option("--no-shell", is_flag=True, help="No prompt, where standard input and output are a terminal.")
+@click.option("-c", "commands", multiple=True, metavar="'CMD; CMD'", help="Run these commands of the shell, and end.")
+@click.option("--control", metavar="SOCKET", help="Where scapystack shell --attach finds it (the user's directory).")
 @click.option("--trace", metavar="FILE", help="Write all TCP variables at each event to this file (docs/trace.md).")
 def command(
-    serve: str, directory: str, record: str | None, annotate: bool, no_shell: bool, trace: str | None, **link: Any
-) -> int:
+    serve: str, directory: str, record: str | None, annotate: bool, no_shell: bool, commands: tuple[str, ...],
+    control: str | None, trace: str | None, **link: Any,
+) -> int:  # fmt: skip
     """Run a stack on a TAP, with services on it, until Ctrl-C.
 
     Without options: a new TAP with the stack at 10.0.0.1 and the kernel at 10.0.0.2. With the --tap of
-    an interface that exists, the kernel's side of it stays as it is.
+    an interface that exists, the kernel's side of it stays as it is. On a terminal it gives the prompt of the
+    net shell, and ends with it (docs/shell.md).
     """
     from scapystack.sockets.services import parse_services, start_services  # noqa: PLC0415
 
@@ -56,20 +61,62 @@ def command(
     log_to_stderr()
     link["record"] = record
     captured = link["capture"] == "-"  # then standard output is the capture's alone
+    if captured and commands:
+        raise ConfigError("standard output is the capture's alone: give -w the name of a file beside -c")
     if annotate:
         link["capture"] = None  # it is written by who knows what became of each packet
+    prompt = not (no_shell or captured or commands) and sys.stdin.isatty() and sys.stdout.isatty()
+    status = 0
     with (
-        setting_up(link, packets_to=sys.stderr if captured else sys.stdout) as setup,
+        setting_up(link, packets_to=sys.stderr if captured or commands else Screen()) as setup,
         traced(setup.stack, trace),
         annotated(setup.stack, noted),
+        controlled(setup, control) as server,
     ):
         services = start_services(setup.stack, serve, directory)
-        for line in account(setup, services):
-            click.echo(line, err=captured)
+        if not commands:
+            for line in account(setup, services, server.path if server else "", prompt):
+                click.echo(line, err=captured)
         began = time.monotonic()
-        lost = run_until_told(setup.stack)
-        click.echo(summary(setup.stack, services, time.monotonic() - began), err=captured)
-    return 1 if lost else 0
+        if prompt or commands:
+            from scapystack.cli.shelled import run_shell  # noqa: PLC0415 - only where one is wanted
+
+            status, lost = run_shell(setup.stack, setup.host, commands)
+        else:
+            lost = run_until_told(setup.stack)
+        if not commands:
+            click.echo(summary(setup.stack, services, time.monotonic() - began), err=captured)
+    return 1 if lost else status
+
+
+class Screen:
+    """Standard output as it is just now: a prompt stands in for it, and keeps below what is printed."""
+
+    def write(self, text: str) -> int:
+        """Print it."""
+        return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        """At once."""
+        sys.stdout.flush()
+
+
+@contextmanager
+def controlled(setup: Setup, path: str | None) -> Iterator[ControlServer | None]:
+    """Let shells attach at `path` (None: in the user's directory, if it can be had). Raises LinkError."""
+    from scapystack.shell.control import ControlServer, default_path  # noqa: PLC0415
+
+    try:
+        server = ControlServer(setup.stack.driver, path or default_path(), name=setup.host)
+        server.open()
+    except (LinkError, OSError) as error:
+        if path is not None:
+            raise
+        logging.getLogger("scapystack").warning("no control socket: %s", error)
+        yield None
+        return
+    with closing(server):
+        yield server
 
 
 @contextmanager
@@ -128,7 +175,7 @@ def run_until_told(stack: Stack) -> bool:
     return bool(lost)
 
 
-def account(setup: Setup, services: list[Service]) -> list[str]:
+def account(setup: Setup, services: list[Service], control: str = "", prompt: bool = False) -> list[str]:
     """What was set up, and how to reach it, in lines."""
     tap = setup.tap
     how = "made for it" if tap.created else "found, the kernel's side left as it is"
@@ -142,6 +189,8 @@ def account(setup: Setup, services: list[Service]) -> list[str]:
     if setup.bridge:
         lines.append(f"{tap.name} is a port of bridge {setup.bridge}: the stack is a host on that LAN")
     lines += [f"serving {service.describe()}" for service in services]
+    if control:
+        lines.append(f"control socket {control}: scapystack shell --attach")
     inside = f"sudo ip netns exec {setup.netns} " if setup.netns else ""
     tries = [f"ping {setup.host}"]
     ports = {service.name: service.local_port for service in services}
@@ -154,7 +203,7 @@ def account(setup: Setup, services: list[Service]) -> list[str]:
         port = "" if ports["iperf3"] == 5201 else f" -p {ports['iperf3']}"
         tries.append(f"iperf3 -c {setup.host}{port}")
     lines.append("try: " + "   ".join(inside + each for each in tries))
-    lines.append("Ctrl-C ends it")
+    lines.append("help lists commands, Ctrl-D ends it" if prompt else "Ctrl-C ends it")
     return lines
 
 

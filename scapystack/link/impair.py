@@ -42,6 +42,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+_FOREVER: Nanoseconds = 1 << 62
+
+
 class ImpairedLink(WrappedLink):
     """A link with faults. `rx` and `tx` may be changed, and rules added, while it runs."""
 
@@ -104,6 +107,12 @@ class ImpairedLink(WrappedLink):
             for piece in self._pieces(frame):
                 self._tx.accept(piece, self._now)
         self._send()
+
+    def release(self) -> list[Frame]:
+        """Let go at once of all that waits here: what is to be sent is, what came is returned. For its last moment."""
+        self._now = _FOREVER
+        self._send()
+        return self._coming.take(_FOREVER, 1 << 30)
 
     def _send(self) -> None:
         due = self._going.take(self._now, 1 << 30)

@@ -150,6 +150,22 @@ class Driver:
             outbox[:] = [frame for frame in outbox if frame.iface is not iface]
             link.close()
 
+    def exchange(self, link: Link, other: Link) -> None:
+        """Have `other`, a wrapper put around `link` or what is inside of it, carry the frames from now on."""
+        with self.entered():
+            iface = link.iface
+            if iface is None or self.links.get(iface.index) is not link:
+                return
+            self.links[iface.index] = other
+            for fd, port in self._ports.items():
+                if port.link is link:
+                    self._ports[fd] = Port(other, iface)
+            if link in self._timed:
+                self._timed.remove(link)
+            if other.timed:
+                self._timed.append(other)
+                other.advance(self.stack.core.now)
+
     def _unregister(self, link: Link) -> None:
         for fd, port in list(self._ports.items()):
             if port.link is link:

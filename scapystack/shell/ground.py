@@ -44,7 +44,7 @@ class _Held:
 class SessionGround(Ground):
     """One session's; one call waits at a time."""
 
-    __slots__ = ("_guard", "_inner", "_interrupted", "_waiting")
+    __slots__ = ("_ended", "_guard", "_inner", "_interrupted", "_waiting")
 
     def __init__(self, driver: Driver, simulation: Simulation | None = None) -> None:
         super().__init__(driver, simulation)
@@ -54,11 +54,16 @@ class SessionGround(Ground):
         self.wait = self._wait
         self._guard = threading.Lock()
         self._waiting: Waiter | None = None
-        self._interrupted = False
+        self._interrupted = self._ended = False
 
     def begin(self) -> None:
         """A command begins: what was interrupted before does not count."""
-        self._interrupted = False
+        self._interrupted = self._ended
+
+    def end(self) -> None:
+        """As `interrupt`, and for every command after this one."""
+        self._ended = True
+        self.interrupt()
 
     def interrupt(self) -> None:
         """Have the call that waits, or the next one that would, raise `Interrupted`. Any thread's."""

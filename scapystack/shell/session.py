@@ -73,8 +73,9 @@ class Session:
         self.stack = Stack(driver=driver, ground=self._ground)
         """The stack, with sockets whose calls end at Ctrl-C."""
         self.wants_input: Callable[[], None] = lambda: None
-        """Called by a command that reads input: whoever has it should send it now."""
+        """Called for a command that reads input and has had all: whoever has more should `feed` a piece, once."""
         self._input: deque[bytes | None] = deque()
+        self._hungry = self._asked = False
         self._rung = False
         self._bell: Waiter | None = None
         # frames are stamped by the driver's clock; people look at another one
@@ -93,8 +94,10 @@ class Session:
             self.out.error(str(error))
             return USAGE
         for words in commands:
+            if self.left:
+                break
             status = self._run(words)
-            if status or self.left:
+            if status:
                 return status
         return 0
 
@@ -102,6 +105,7 @@ class Session:
         name = words[0]
         self._ground.begin()
         self._input.clear()
+        self._hungry = self._asked = False
         try:
             entry = find(name)
             rest = [word for word in words[1:] if word not in JSON] if entry.json else words[1:]
@@ -167,6 +171,9 @@ class Session:
 
     def wait(self, until: Nanoseconds | None = None) -> bool:
         """Wait until `ring`, or until a time (None: for ever); whether it rang. Raises `Interrupted`."""
+        if self._hungry and not self._asked:  # here, because nobody waits under the driver's lock
+            self._asked = True
+            self.wants_input()
         self._bell = self._ground.waiter()
         try:
             if self._rung:
@@ -185,8 +192,9 @@ class Session:
             self.wait(until)
 
     def input(self) -> bytes | None:
-        """Octets that were typed or piped since; b"" where there are none, None at their end."""
+        """Octets that were typed or piped; b"" where there are none yet (`wait` asks for them), None at their end."""
         if not self._input:
+            self._hungry = True
             return b""
         first = self._input[0]
         if first is not None:
@@ -211,8 +219,14 @@ class Session:
         """Ctrl-C: end the command that runs."""
         self._ground.interrupt()
 
+    def end(self) -> None:
+        """Nobody is there any more: what runs ends, and no other command begins to wait."""
+        self.left = True
+        self._ground.end()
+
     def feed(self, data: bytes | None) -> None:
         """Input for the command that runs; None is its end."""
+        self._hungry = self._asked = False
         self._input.append(data)
         self.ring()
 

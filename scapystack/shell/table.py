@@ -39,6 +39,9 @@ class Entry:
 
 _IP = "addr link route neigh show add del flush replace get set dev via metric lladdr default up down mtu type tap"
 _FILTER = "host net port src dst tcp udp icmp arp and or not"
+_SS = "state src dst sport dport"
+_CONN = "show close abort none"
+_IMPAIR = "in out loss burst delay jitter reorder duplicate corrupt mark rate queue off"
 _ENTRIES = (
     Entry("help", "basics", "the shell", "What commands there are, or how one is called.", NAMES),
     Entry("clear", "basics", "the shell", "Clear the screen."),
@@ -54,8 +57,29 @@ _ENTRIES = (
     Entry("ifconfig", "tables", "tables", "The interfaces; up and down switch one.", f"{IFACES} up down", json=True),
     Entry("stat", "tables", "tables", "What happened, and what was dropped and why.", " ".join(LAYERS), json=True),
     Entry("ip", "ip", "tables", "Addresses, links, routes and neighbours.", f"{_IP} {IFACES}", json=True),
+    Entry("ss", "ss", "connections", "Sockets: who talks, who listens.", f"{_SS} {STATES} {CONNECTIONS}", json=True),
+    Entry(
+        "conn",
+        "conn",
+        "connections",
+        "List connections, pick one, look at it, end it.",
+        f"{_CONN} {CONNECTIONS}",
+        json=True,
+    ),
+    Entry("top", "top", "connections", "A live view of connections: rates, window, round trip."),
+    Entry("nc", "nc", "talking", "Join this terminal to a connection, or to a UDP socket."),
+    Entry("snc", "nc", "talking", "The same in tapip's words."),
+    Entry("curl", "curl", "talking", "Fetch a page over HTTP.", "http://"),
     Entry("set", "settings", "settings", "Show and change settings, live.", SETTINGS, json=True),
     Entry("sysctl", "settings", "settings", "The same in the words of sysctl(8).", SETTINGS, json=True),
+    Entry(
+        "impair",
+        "impair",
+        "settings",
+        "Have a link lose, delay or reorder what passes.",
+        f"{IFACES} {_IMPAIR}",
+        json=True,
+    ),
 )
 
 COMMANDS = {entry.name: entry for entry in _ENTRIES}

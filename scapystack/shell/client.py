@@ -1,0 +1,171 @@
+"""The other end of the control socket: runs lines on a stack elsewhere as if it were here.
+
+What the command says comes out here, Ctrl-C goes there, and when the command wants input a piece of standard
+input is read and sent. `Client` knows no prompt; `prompt` puts one in front of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from types import FrameType
+from typing import Any
+
+from scapystack.base.errors import LinkError
+from scapystack.shell import wire
+from scapystack.shell.wire import Wire
+
+CHUNK = 16_384
+_PATIENCE_S = 2.0
+GONE = "the stack has ended"
+
+
+class Client:
+    """Attached to a stack. `on_lost` is called, by another thread, when the stack has gone."""
+
+    def __init__(self, sock: socket.socket, *, terminal: bool | None = None) -> None:
+        self.name = ""
+        """What the stack is called, once it has said so."""
+        self.left = False
+        """A command has asked to leave."""
+        self.lost = False
+        self.on_lost: Callable[[], None] = lambda: None
+        self._wire = Wire(sock)
+        self._statuses: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+        self._words: SimpleQueue[list[str]] = SimpleQueue()
+        self._wants = False
+        self._read, self._write = os.pipe()  # wakes `run` where the reading thread has news
+        size = shutil.get_terminal_size()
+        if terminal is None:
+            terminal = sys.stdout.isatty()
+        hello = {"cwd": os.getcwd(), "terminal": terminal, "width": size.columns, "height": size.lines}
+        self._wire.put(wire.HELLO, json.dumps(hello).encode())
+        first = self._wire.take()
+        if first is None or first[0] != wire.NAME:
+            raise LinkError("the control socket answers something else than this release of scapystack")
+        self.name = first[1].decode(errors="replace")
+        self._thread = threading.Thread(target=self._hear, name="shell-output", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def attach(cls, path: str) -> Client:
+        """To the stack with this control socket. Raises LinkError."""
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(path)
+            return cls(sock)
+        except (OSError, ValueError) as error:
+            sock.close()
+            reason = "no stack runs there" if isinstance(error, ConnectionRefusedError) else None
+            told = reason or getattr(error, "strerror", None) or error
+            raise LinkError(f"cannot attach to {path}: {told}") from None
+
+    def _hear(self) -> None:
+        while (piece := self._wire.take()) is not None:
+            kind, octets = piece
+            if kind in (wire.OUT, wire.ERR):
+                _print(sys.stdout if kind == wire.OUT else sys.stderr, octets)
+            elif kind == wire.STATUS:
+                self._statuses.put(json.loads(octets))
+                os.write(self._write, b"s")
+            elif kind == wire.WANT:
+                os.write(self._write, b"w")
+            elif kind == wire.WORDS:
+                self._words.put(json.loads(octets))
+        self.lost = True
+        self._statuses.put(None)
+        self._words.put([])
+        os.write(self._write, b"s")
+        self.on_lost()
+
+    def run(self, line: str, *, with_input: bool = True) -> int:
+        """Run a line of commands; its status. Ctrl-C meanwhile ends the command. LinkError: the stack is gone."""
+        self._put(wire.RUN, line.encode())
+        before = None
+        if threading.current_thread() is threading.main_thread():
+            before = signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            return self._follow(with_input)
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGINT, before)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._put(wire.INTERRUPT)
+
+    def _put(self, kind: bytes, octets: bytes = b"") -> None:
+        try:
+            self._wire.put(kind, octets)
+        except OSError:
+            raise LinkError(GONE) from None
+
+    def _follow(self, with_input: bool) -> int:
+        """Until its status has come: input, where the command wants some."""
+        wants = False
+        while True:
+            watched = [self._read, 0] if wants and with_input else [self._read]
+            ready, _, _ = select.select(watched, [], [])
+            if self._read in ready:
+                if os.read(self._read, 1) == b"s":
+                    told = self._statuses.get()
+                    if told is None:
+                        raise LinkError(GONE)
+                    self.left = bool(told["left"])
+                    return int(told["status"])
+                wants = True
+                if not with_input:
+                    self._put(wire.INPUT)
+            elif wants:
+                wants = False
+                try:
+                    data = os.read(0, CHUNK)
+                except OSError:
+                    data = b""
+                self._put(wire.INPUT, data)
+
+    def complete(self, line: str) -> list[str]:
+        """What may stand at the end of the line."""
+        if self.lost:
+            return []
+        self._put(wire.COMPLETE, line.encode())
+        return self._words.get()
+
+    def close(self) -> None:
+        """Detach: what still runs there ends."""
+        self.on_lost = lambda: None
+        self._wire.close()
+        self._thread.join(_PATIENCE_S)
+        os.close(self._read)
+        os.close(self._write)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _print(stream: Any, octets: bytes) -> None:
+    """Octets, as they are where the stream takes them so; a reader that went away is no reason to stop."""
+    try:
+        if hasattr(stream, "buffer") and not _patched(stream):
+            stream.flush()
+            stream.buffer.write(octets)
+        else:
+            stream.write(octets.decode(errors="replace"))
+        stream.flush()
+    except (OSError, ValueError):
+        pass
+
+
+def _patched(stream: Any) -> bool:
+    """Whether it is prompt_toolkit's, which keeps the prompt below what is printed."""
+    return type(stream).__module__.startswith("prompt_toolkit")

@@ -1,0 +1,103 @@
+"""`top`: the connections again and again, with their rates since the last look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from scapystack.base.types import SECOND, Nanoseconds
+from scapystack.describe import clock_text
+from scapystack.layers.tcp.info import TcpInfo
+from scapystack.shell.conn import number_all
+from scapystack.shell.ground import Interrupted
+from scapystack.shell.output import columns
+from scapystack.shell.params import POSITIVE
+from scapystack.shell.session import Session
+
+_HEADER = ("No", "State", "Local", "Peer", "In/s", "Out/s", "Cwnd", "Flight", "RTT", "RTO", "Retrans", "Congestion")
+_RIGHT = (0, 4, 5, 6, 7, 8, 9, 10)
+_FRAME = 3  # lines around the table
+
+
+@click.command("top")
+@click.option("-d", "delay", type=POSITIVE, default=1.0, metavar="S", help="Seconds between two looks (1).")
+@click.option("-n", "count", type=click.IntRange(min=1), metavar="N", help="End after N looks.")
+@click.option("-b", "batch", is_flag=True, help="One look below the other instead of over it.")
+@click.pass_obj
+def top_command(session: Session, delay: float, count: int | None, batch: bool) -> None:
+    """A live view of connections: octets a second each way, congestion window, round trip. Ctrl-C ends it."""
+    view = _View(session)
+    looks = 0
+    live = session.out.terminal and not batch
+    try:
+        while True:
+            lines = view.look()
+            if live:
+                # over the last one, and away with what was below: no flicker
+                lines = [*lines[: session.out.height - 1]]
+                session.out.raw(b"\x1b[H" + b"".join(f"{t[: session.out.width]}\x1b[K\n".encode() for t in lines))
+                session.out.raw(b"\x1b[J")
+            else:
+                for text in lines:
+                    session.out.line(text)
+            looks += 1
+            if looks == count:
+                return
+            session.sleep(delay)
+    except Interrupted:
+        return
+
+
+class _View:
+    """What was seen last, to know what came since."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._last: dict[int, tuple[TcpInfo, Nanoseconds]] = {}
+        self._cleared = False
+        if session.out.terminal:
+            session.out.clear()
+
+    def look(self) -> list[str]:
+        """The lines now; the busiest connection first."""
+        session = self._session
+        with session.net() as net:
+            now = net.core.now
+            number_all(session, net)
+            infos = {number: c.info() for number, c in session.numbers.items()}
+            frames = [(i.name, i.rx_frames, i.tx_frames) for i in net.interfaces if not i.loopback]
+            dropped = sum(net.counters.drops().values())
+        rows = sorted(self._rows(infos, now), key=lambda row: (-row[0], row[1][0]))
+        self._last = {number: (info, now) for number, info in infos.items()}
+        passed = ", ".join(f"{name} in {rx:,} out {tx:,} frames" for name, rx, tx in frames)
+        states: dict[str, int] = {}
+        for info in infos.values():
+            states[info.state] = states.get(info.state, 0) + 1
+        told = ", ".join(f"{n} {name}" for name, n in sorted(states.items())) or "none"
+        return [
+            f"{clock_text(session.wall(now))[:8]}  {passed}; dropped {dropped:,}",
+            f"connections: {told}",
+            "",
+            *columns(_HEADER, [row for _, row in rows], right=_RIGHT),
+        ]
+
+    def _rows(self, infos: dict[int, TcpInfo], now: Nanoseconds) -> Iterator[tuple[float, tuple[object, ...]]]:
+        for number, info in infos.items():
+            before, at = self._last.get(number, (info, now))
+            seconds = (now - at) / SECOND
+            came = (info.bytes_received - before.bytes_received) / seconds if seconds else 0.0
+            went = (info.bytes_acked - before.bytes_acked) / seconds if seconds else 0.0
+            yield came + went, (
+                number, info.state, info.local, info.remote, octets(came), octets(went), info.snd_cwnd,
+                octets(info.pipe), f"{info.rtt / 1000:.2f}ms" if info.rtt else "-", f"{info.rto / 1000:.0f}ms",
+                info.total_retrans, info.congestion,
+            )  # fmt: skip
+
+
+def octets(n: float) -> str:
+    """A number of octets for a narrow column: `0`, `812`, `1.4K`, `23M`."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
+        if n >= size:
+            return f"{n / size:.1f}{unit}" if n < 10 * size else f"{n / size:.0f}{unit}"
+    return f"{n:.0f}"

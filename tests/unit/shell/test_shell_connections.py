@@ -1,0 +1,394 @@
+"""`ss`, `conn`, `top`, `nc`, `snc`, `curl`: connections seen, picked, ended and talked over, in virtual time."""
+
+import re
+import socket
+
+import pytest
+
+from scapystack.sockets.services import start_services
+
+PEER = "10.0.0.2"
+
+
+@pytest.fixture
+def services(shell):
+    """echo, discard, source, daytime on the other stack and on ours."""
+    made = start_services(shell.other, "echo,discard,source,daytime")
+    yield made
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def client(shell, services):
+    """A connection of ours to the other stack's echo, with something said over it."""
+    sock = shell.stack.create_connection((PEER, 7))
+    sock.sendall(b"hello")
+    assert sock.recv(9) == b"hello"
+    yield sock
+    sock.close()
+
+
+def at(shell, ms, call):
+    """Have it called so much later, as a program of its own."""
+    shell.simulation.at(shell.simulation.now + ms * 1_000_000, lambda: shell.simulation.start(call, "later"))
+
+
+# -- ss
+
+
+def test_ss_shows_connections_in_its_columns(shell, client):
+    port = client.getsockname()[1]
+    assert shell.ok("ss -tn").splitlines() == [
+        "State  Recv-Q  Send-Q  Local Address:Port  Peer Address:Port",
+        f"ESTAB  0       0       10.0.0.1:{port}      10.0.0.2:7",
+    ]
+    assert shell.ok("ss -tnH").count("\n") == 1
+
+
+def test_ss_all_kinds_listening_and_who_holds_them(shell, client):
+    server = shell.stack.create_server(("", 80), backlog=5)
+    shell.stack.socket(socket.AF_INET, socket.SOCK_DGRAM).bind(("", 5353))
+    raw = shell.stack.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    lines = [line.split() for line in shell.ok("ss -anp").splitlines()[1:]]
+    assert lines[0][:6] == ["raw", "UNCONN", "0", "0", "0.0.0.0:1", "0.0.0.0:*"]
+    assert ["tcp", "LISTEN", "0", "5", "0.0.0.0:80", "0.0.0.0:*"] in [line[:6] for line in lines]
+    assert [line[6:] for line in lines if line[1] == "ESTAB"] == [['users:(("socket"))']]
+    assert [line.split()[:4] for line in shell.ok("ss -ltnH").splitlines()] == [["LISTEN", "0", "5", "0.0.0.0:80"]]
+    server.close()
+    raw.close()
+
+
+def test_ss_names_the_service_that_holds_a_connection(shell):
+    (echo,) = start_services(shell.stack, "echo")
+    peer = shell.other.create_connection(("10.0.0.1", 7))
+    peer.sendall(b"x")
+    assert peer.recv(1) == b"x"
+    assert 'users:(("echo"))' in shell.ok("ss -tp")
+    peer.close()
+    echo.close()
+
+
+def test_ss_info_timers_and_variables(shell, client):
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    text = shell.ok("ss -tieo")
+    assert "timer:(keepalive,119min,0)" in text or "timer:(keepalive,120min,0)" in text
+    assert re.search(r"ts sack cubic wscale:7,7 rto:[0-9.]+ rtt:37.5/", text)
+    assert "bytes_sent:5 bytes_acked:5 bytes_received:5" in text
+    info = client.endpoint.info()
+    assert f"snd_una:{info.snd_una} snd_nxt:{info.snd_nxt}" in text
+    (row,) = shell.json("ss -tio")
+    assert row["info"]["bytes_acked"] == 5
+    assert row["timer"]["name"] == "keepalive"
+    client.sendall(b"more")
+    assert "timer:(on," in shell.ok("ss -to")
+
+
+FILTERS = {
+    "dst 10.0.0.2": 2, "dst 10.0.0.3": 0, "dst 10.0.0.2:7": 1, "dport = :7": 1, "dport :9": 1, "src :7": 0,
+    "state established": 2, "state time-wait": 0, "state connected dport = :9 and dst 10.0.0.2": 1, "state all": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", FILTERS)
+def test_ss_filter_picks(shell, client, words):
+    other = shell.stack.create_connection((PEER, 9))
+    assert shell.ok(f"ss -tH {words}").count("\n") == FILTERS[words]
+    other.close()
+
+
+def test_ss_kill_resets_those_that_are_picked_alone(shell, client):
+    other = shell.stack.create_connection((PEER, 9))
+    assert shell.ok("ss -KtH dport = :7").count("ESTAB") == 1
+    assert [row["peer"] for row in shell.json("ss -t")] == ["10.0.0.2:9"]
+    with pytest.raises(ConnectionAbortedError):
+        client.recv(1)
+    shell.simulation.run_for(50_000_000)
+    assert len(shell.other.net.tcp.connections) == 1
+    assert shell.run("ss -Kt dport = :7")[0] == 1
+    other.close()
+
+
+def test_ss_kill_ends_a_listener_and_a_udp_port(shell):
+    server = shell.stack.create_server(("", 80))
+    shell.ok("ss -K state listening src :80")
+    assert shell.json("ss -ltn") == []
+    server.close()
+
+
+def test_ss_summary_counts(shell, client):
+    shell.ok("ping -c 1 10.0.0.2")
+    assert shell.ok("ss -s").startswith("TCP:   1 (estab 1; orphaned 0), listening 0\n")
+    assert shell.json("ss -s")["states"] == {"ESTAB": 1}
+
+
+# -- conn
+
+
+def test_conn_lists_picks_shows_and_keeps_its_numbers(shell, client):
+    other = shell.stack.create_connection((PEER, 9))
+    rows = shell.json("conn")
+    assert [(row["No"], row["State"], row["Peer"]) for row in rows] == [
+        (1, "ESTABLISHED", "10.0.0.2:7"), (2, "ESTABLISHED", "10.0.0.2:9"),
+    ]  # fmt: skip
+    assert "ESTABLISHED, round trip 37.500ms, sent 5, received 5 octets" in shell.ok("conn 1")
+    shell.ok("conn 10.0.0.2:9")
+    values = dict(line.split(None, 1) for line in shell.ok("conn show").splitlines())
+    assert values["remote"] == "10.0.0.2:9"
+    assert values["snd_cwnd"] == "10"
+    client.close()
+    shell.simulation.run_for(90_000_000_000)
+    assert [row["No"] for row in shell.json("conn")] == [2]
+    other.close()
+
+
+def test_conn_close_and_abort_end_the_picked_one(shell, client):
+    other = shell.stack.create_connection((PEER, 9))
+    shell.ok("conn 1 abort")
+    assert [row["No"] for row in shell.json("conn")] == [2]
+    assert shell.session.picked is None
+    shell.ok("conn 2; conn close")
+    shell.simulation.run_for(100_000_000)
+    assert shell.json("conn")[0]["State"] == "TIME-WAIT"
+    shell.ok("conn none")
+    assert "no connection is picked" in shell.bad("conn show")
+    other.close()
+
+
+# -- top
+
+
+def test_top_shows_rates_since_the_last_look(shell, services):
+    sock = shell.stack.create_connection((PEER, 19))
+    sock.sendall(b"100000\n")
+    at(shell, 100, lambda: [sock.recv(65_536) for _ in range(4)])
+    text = shell.ok("top -n 2 -d 1")
+    first, second = (part for part in text.split("connections: ")[1:])
+    assert first.splitlines()[0] == "1 ESTABLISHED"
+    assert first.splitlines()[2].split()[:6] == ["No", "State", "Local", "Peer", "In/s", "Out/s"]
+    assert first.splitlines()[3].split()[4:6] == ["0", "0"]
+    assert second.splitlines()[3].split()[4:6] == ["100K", "7"]
+    sock.close()
+
+
+def test_top_ends_at_ctrl_c_and_redraws_on_a_terminal(shell, client):
+    shell.interrupt_after(2_500)
+    assert shell.run("top")[0] == 0
+    assert shell.out.count("connections: 1 ESTABLISHED") == 3
+    shell.session.out.terminal, shell.session.out.height = True, 4
+    assert shell.ok("top -n 1").splitlines()[-2].endswith("\x1b[K")
+
+
+# -- nc, snc
+
+
+@pytest.mark.parametrize("line", ["nc 10.0.0.2 7", "snc -c 10.0.0.2:7"])
+def test_nc_sends_input_and_shows_what_comes_back(shell, services, line):
+    given = [b"first\n", b"second\n", None]
+    shell.session.wants_input = lambda: shell.session.feed(given.pop(0)) if given else None
+    status, out, err = shell.run(line)
+    assert (status, out, err) == (0, "first\nsecond\n", "connected to 10.0.0.2:7\n")
+    shell.simulation.run_for(100_000_000)
+    assert [c.state for c in shell.other.net.tcp.connections.values()] == []
+
+
+@pytest.mark.parametrize("line", ["nc -l 12345", "snc -b 10.0.0.1:12345", "nc -l -p 12345"])
+def test_nc_listens_and_ends_with_the_peer(shell, line):
+    def talk():
+        with shell.other.create_connection(("10.0.0.1", 12345)) as sock:
+            sock.sendall(b"x" * 200_000)
+
+    at(shell, 100, talk)
+    status, out, err = shell.run(line)
+    assert (status, len(out)) == (0, 200_000)
+    assert err.startswith("listening on ")
+    assert "connection from 10.0.0.2:" in err
+    assert shell.json("ss -ltn") == []
+
+
+def test_nc_sends_much_no_faster_than_the_peer_reads(shell, services):
+    asked = []
+    given = iter([b"y" * 60_000] * 100)
+    shell.session.wants_input = lambda: (asked.append(1), shell.session.feed(next(given, None)))
+    received = []
+
+    def read():
+        server = shell.other.create_server(("", 5000))
+        sock, _ = server.accept()
+        while data := sock.recv(1 << 20):
+            received.append(len(data))
+        sock.close()
+        server.close()
+
+    at(shell, 0, read)
+    assert shell.run("nc 10.0.0.2 5000")[0] == 0
+    assert sum(received) == 6_000_000
+
+
+def test_nc_udp_both_roles(shell, services):
+    given = [b"one\n", None]
+    shell.session.wants_input = lambda: shell.session.feed(given.pop(0)) if given else None
+    assert shell.run("nc -u 10.0.0.2 7")[:2] == (0, "one\n")
+
+    def talk():
+        with shell.other.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.connect(("10.0.0.1", 12345))
+            sock.send(b"line 1\n")
+            assert sock.recv(99) == b"two\n"
+
+    given[:] = [b"two\n"]
+    at(shell, 100, talk)
+    shell.interrupt_after(1_000)
+    assert shell.run("snc -u -b 10.0.0.1:12345")[:2] == (130, "line 1\n")
+    assert shell.json("ss -uan") == []
+
+
+def test_snc_d_shows_packets_and_states(shell, services):
+    shell.session.wants_input = lambda: shell.session.feed(None)
+    status, out, _ = shell.run("snc -d -c 10.0.0.2:7")
+    assert status == 0
+    assert "SYN-SENT -> ESTABLISHED" in out
+    assert "Flags [S]" in out
+    assert shell.stack.net.taps == []
+    assert shell.session.debug is None
+
+
+def test_nc_refused_and_silent_are_one_line(shell):
+    assert shell.bad("nc 10.0.0.2 81", 1) == "nc: Connection refused\n"
+    shell.ok("ip neigh add 10.0.0.9 lladdr 02:00:00:00:00:99 dev mem0")
+    assert "in time" in shell.bad("nc -w 2 10.0.0.9 81", 1)
+    assert shell.json("ss -tan") == []
+
+
+def test_nc_interrupted_resets_its_connection(shell, services):
+    shell.interrupt_after(500)
+    assert shell.run("nc 10.0.0.2 7")[0] == 130
+    shell.simulation.run_for(100_000_000)
+    assert shell.stack.net.tcp.connections == {}
+    assert shell.other.net.tcp.connections == {}
+
+
+# -- curl
+
+
+@pytest.fixture
+def web(shell, tmp_path):
+    (tmp_path / "page.txt").write_text("a page\n" * 1_000)
+    (service,) = start_services(shell.other, "http", str(tmp_path))
+    yield shell
+    service.close()
+
+
+def test_curl_writes_the_page_to_screen_and_file(web, tmp_path):
+    assert web.ok("curl http://10.0.0.2/page.txt") == "a page\n" * 1_000
+    web.session.cwd = str(tmp_path)
+    assert web.ok("curl -o copy 10.0.0.2/page.txt") == ""
+    assert (tmp_path / "copy").read_text() == "a page\n" * 1_000
+    (tmp_path / "sub").mkdir()
+    web.session.cwd = str(tmp_path / "sub")
+    web.ok("curl -O http://10.0.0.2:80/page.txt")
+    assert (tmp_path / "sub" / "page.txt").exists()
+
+
+def test_curl_head_verbose_and_failures(web):
+    head = web.ok("curl -I http://10.0.0.2/page.txt")
+    assert head.startswith("HTTP/1.1 200 OK\n") or head.startswith("HTTP/1.1 200 OK\r\n")
+    assert "content-length: 7000" in head.lower()
+    status, _, err = web.run("curl -v -H 'X-Thing: yes' http://10.0.0.2/page.txt")
+    assert (status, "> X-Thing: yes\n" in err, "< HTTP/1.1 200 OK\n" in err) == (0, True, True)
+    assert web.bad("curl -f http://10.0.0.2/nosuch", 22) == "curl: the answer is 404 Not Found\n"
+    assert web.bad("curl http://10.0.0.2:81/", 7) == "curl: cannot connect to 10.0.0.2 port 81: Connection refused\n"
+
+
+def test_curl_follows_redirections_and_posts(shell):
+    asked = []
+
+    def serve():
+        server = shell.other.create_server(("", 80))
+        for answer in (b"HTTP/1.1 302 Found\r\nLocation: /there\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\ndone\n"):
+            sock, _ = server.accept()
+            asked.append(sock.recv(9_999))
+            if b"Content-Length" in asked[-1]:
+                asked[-1] += sock.recv(9_999)
+            sock.sendall(answer)
+            sock.close()
+        server.close()
+
+    at(shell, 0, serve)
+    assert shell.ok("curl -L -d a=1 http://10.0.0.2/here") == "done\n"
+    assert [request.split()[:2] for request in asked] == [[b"POST", b"/here"], [b"GET", b"/there"]]
+    assert asked[0].endswith(b"a=1")
+
+
+def test_curl_of_what_is_no_http_is_one_line(shell, services):
+    assert shell.bad("curl http://10.0.0.2:13/", 1) == "curl: no HTTP came from 10.0.0.2: BadStatusLine\n"
+    shell.interrupt_after(1_000)
+    assert shell.run("curl http://10.0.0.2:9/")[0] == 130
+
+
+# -- impair
+
+
+def test_impair_delays_a_running_link_and_off_takes_it_away(shell):
+    shell.ok("ping -c 1 10.0.0.2")
+    assert "time=20.000 ms" in shell.ok("ping -c 1 10.0.0.2")
+    shell.ok("impair mem0 delay 30ms")
+    assert "time=80.000 ms" in shell.ok("ping -c 1 10.0.0.2")
+    assert shell.ok("impair").splitlines() == [
+        "mem0 in  delay 30ms; lost 0, marked 0 frames",
+        "mem0 out delay 30ms; lost 0, marked 0 frames",
+    ]
+    shell.ok("impair mem0 in delay 0")
+    assert "time=50.000 ms" in shell.ok("ping -c 1 10.0.0.2")
+    shell.ok("impair mem0 off")
+    assert "time=20.000 ms" in shell.ok("ping -c 1 10.0.0.2")
+    assert shell.ok("impair") == "no link is impaired\n"
+    assert type(shell.stack.driver.links[1]).__name__ == "MemoryLink"
+
+
+def test_impair_loss_is_counted_and_off_lets_go_what_waited(shell):
+    shell.ok("ping -c 1 10.0.0.2; impair mem0 out loss 100%")
+    assert shell.run("ping -c 3 -W 0.1 10.0.0.2")[0] == 1
+    assert shell.json("impair mem0")[1] == {
+        "iface": "mem0", "way": "out", "set": {"loss": 1.0}, "lost": 3, "marked": 0,
+    }  # fmt: skip
+    shell.ok("impair mem0 out loss 0; impair mem0 in delay 5s")
+    at(shell, 200, lambda: shell.run("impair mem0 off"))
+    with shell.stack.pinger() as pinger:
+        assert pinger.ping(PEER, 1, timeout=1).rtt_ms == 200.0
+
+
+def test_impair_rate_and_the_rest(shell):
+    shell.ok("impair mem0 out rate 8mbit queue 50ms loss 1% burst 3 reorder 5% duplicate 0.02 corrupt 1% jitter 500us")
+    told = shell.json("impair mem0")[1]["set"]
+    assert told == {
+        "loss": 0.01, "duplicate": 0.02, "reorder": 0.05, "corrupt": 0.01, "burst": 3.0, "jitter_ms": 0.5,
+        "queue_ms": 50.0, "rate": 1_000_000,
+    }  # fmt: skip
+    words = "loss 1% duplicate 2% reorder 5% corrupt 1% burst 3 jitter 0.5ms queue 50ms rate 8mbit"
+    assert words in shell.ok("impair")
+
+
+BAD = [
+    ("ss -K", "-K needs a filter"), ("ss nosuch 1", "what is 'nosuch'"), ("ss dst", "lacks what"),
+    ("ss state nosuch", "no state 'nosuch'"),
+    ("ss dst ten", "is not an IP address"), ("ss dport = :0", "is not a port"),
+    ("conn 9", "no connection 9"), ("conn nosuch", "no connection nosuch"), ("conn show now", "what is 'now'"),
+    ("conn close", "no connection is picked"), ("top -d 0", "range"), ("top -n none", "not a valid integer"),
+    ("nc", "give an ADDR and a PORT"), ("nc -l", "give a PORT"), ("nc 10.0.0.2 0", "is not a port"),
+    ("nc name 80", "is not an IP address"), ("nc ::1 80", "IPv4"), ("snc", "give one of -b"),
+    ("snc -b 1 -c 2", "give one of -b"), ("snc -c 10.0.0.2", "is not ADDR:PORT"),
+    ("curl", "Missing argument"), ("curl https://10.0.0.2/", "https is not spoken"), ("curl http://name/", "not an IP"),
+    ("curl http://10.0.0.2:99999/", "no port"), ("curl -H nothing http://10.0.0.2/", "is no header"),
+    ("curl -O http://10.0.0.2/", "names no file"),
+    ("impair nosuch", "no interface"), ("impair lo loss 1%", "is no link"), ("impair mem0 loss", "lacks its value"),
+    ("impair mem0 loss much", "loss is such as"), ("impair mem0 loss 150%", "a chance from 0 to 1"),
+    ("impair mem0 rate 10", "rate is such as"), ("impair mem0 nosuch 1", "what is 'nosuch'"),
+    ("impair mem0 in", "say what to do"), ("impair mem0 burst 0.5 loss 1%", "cannot come in runs"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "expected"), BAD, ids=[line for line, _ in BAD])
+def test_wrong_words_are_one_line(shell, line, expected):
+    assert expected.lower() in shell.bad(line).lower()
+    assert type(shell.stack.driver.links[1]).__name__ == "MemoryLink"
