@@ -37,6 +37,6 @@ def command(path: str, commands: tuple[str, ...], script: str | None) -> int:
         if script and script != "-":
             with open(script) as file:
                 return prompt.stream(client, file)
-        if script or not sys.stdin.isatty():
+        if script or sys.stdin is None or not sys.stdin.isatty():
             return prompt.stream(client, sys.stdin)
         return prompt.interactive(client)

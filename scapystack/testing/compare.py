@@ -45,6 +45,10 @@ def rows_of_packet(wanted: Any, actual: Any) -> list[Row]:
     while True:
         rows += _fields(wanted, there)
         wanted, there = wanted.payload, there.payload
+        if wanted.name == "Raw" and there and there.name not in ("Raw", "Padding"):
+            there = type(wanted)(
+                bytes(there)
+            )  # a layer that somebody has bound to the port meanwhile: octets are octets
         if not wanted or type(wanted) is not type(there):
             break
     anything = wanted.name == "Raw" and not wanted.fields and there

@@ -274,7 +274,7 @@ def test_parse_services_names_and_ports():
         ("http", 8080),
     ]
     assert parse_services("") == []
-    assert set(SERVICES) == {"echo", "discard", "source", "daytime", "http"}
+    assert set(SERVICES) == {"echo", "discard", "source", "daytime", "http", "iperf3"}
 
 
 @pytest.mark.parametrize("spec", ["ftp", "echo,ftp:21", "echo:", "echo:0", "echo:65536", "echo:x", "echo:7:7"])
