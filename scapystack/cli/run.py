@@ -65,9 +65,7 @@ def command(
         raise ConfigError("standard output is the capture's alone: give -w the name of a file beside -c")
     if annotate:
         link["capture"] = None  # it is written by who knows what became of each packet
-    prompt = (
-        not (no_shell or captured or commands) and sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
-    )
+    prompt = not (no_shell or captured or commands) and os.isatty(0) and os.isatty(1)
     status = 0
     with (
         setting_up(link, packets_to=sys.stderr if captured or commands else Screen()) as setup,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -37,6 +38,6 @@ def command(path: str, commands: tuple[str, ...], script: str | None) -> int:
         if script and script != "-":
             with open(script) as file:
                 return prompt.stream(client, file)
-        if script or sys.stdin is None or not sys.stdin.isatty():
-            return prompt.stream(client, sys.stdin)
+        if script or not os.isatty(0):
+            return prompt.stream(client, sys.stdin or ())  # None: it was closed
         return prompt.interactive(client)

@@ -45,7 +45,7 @@ class Client:
         self._read, self._write = os.pipe()  # wakes `run` where the reading thread has news
         size = shutil.get_terminal_size()
         if terminal is None:
-            terminal = sys.stdout.isatty()
+            terminal = os.isatty(1)
         hello = {"cwd": os.getcwd(), "terminal": terminal, "width": size.columns, "height": size.lines}
         self._wire.put(wire.HELLO, json.dumps(hello).encode())
         first = self._wire.take()
@@ -155,6 +155,8 @@ class Client:
 
 def _print(stream: Any, octets: bytes) -> None:
     """Octets, as they are where the stream takes them so; a reader that went away is no reason to stop."""
+    if stream is None:  # closed by whoever started us
+        return
     try:
         if hasattr(stream, "buffer") and not _patched(stream):
             stream.flush()

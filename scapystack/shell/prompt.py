@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from scapystack.base.errors import LinkError
 from scapystack.shell.client import GONE, Client
@@ -90,6 +90,6 @@ def lines(client: Client, given: Iterable[str], *, with_input: bool = True) -> i
     return status
 
 
-def stream(client: Client, file: TextIO) -> int:
+def stream(client: Client, file: Iterable[str]) -> int:
     """The same with the lines of a file; commands have no input where it is standard input itself."""
     return lines(client, file, with_input=file is not sys.stdin)

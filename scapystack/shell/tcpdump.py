@@ -42,10 +42,10 @@ def tcpdump_command(
 
     sink = _File(session, file) if file is not None else _Screen(session, link, hexadecimal)
     where = iface.name if iface is not None else "any"
-    if not quiet:
-        session.out.error(f"tcpdump: listening on {where}, Ctrl-C ends it")
     shown = 0
     with Watch(session.driver, session.ring, wanted) as watch:
+        if not quiet:
+            session.out.error(f"tcpdump: listening on {where}, Ctrl-C ends it")
         try:
             while count is None or shown < count:
                 if not watch.seen:
