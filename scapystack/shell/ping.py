@@ -100,12 +100,14 @@ def _by_hand(
         if left <= 0:
             raise TimeoutError
         sock.settimeout(left / SECOND)
-        packet = IP(sock.recv(65_535))
+        data_came = sock.recv(65_535)
+        came_at = session.now  # before Scapy reads it, which takes longer than the network
+        packet = IP(data_came)
         reply = packet.getlayer(ICMP)
         if reply is None:
             continue
         if reply.type == 0 and (reply.id, reply.seq, packet.src) == (ident, seq & 0xFFFF, address):
-            return PingReply(packet.src, seq, packet.ttl, bytes(reply.payload), (session.now - sent_at) / 1e6)
+            return PingReply(packet.src, seq, packet.ttl, bytes(reply.payload), (came_at - sent_at) / 1e6)
         quoted = reply.payload.getlayer(ICMP, _subclass=True) if reply.type in (3, 11, 12) else None
         if quoted is not None and (quoted.type, quoted.id, quoted.seq) == (8, ident, seq & 0xFFFF):
             number = errno.EHOSTUNREACH if reply.type != 12 else errno.EPROTO

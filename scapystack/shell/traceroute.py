@@ -92,7 +92,7 @@ class _Trace:
                 data = self._ear.recv(65_535)
             except TimeoutError:
                 break
-            number, answer = self._read(data, sent_at)
+            number, answer = self._read(data, (self._session.now - sent_at) / 1e6)
             if answer is not None and 0 <= number - first < count:
                 answers[number - first] = answer
         return answers
@@ -116,7 +116,7 @@ class _Trace:
                 sock.sendto(self._data, (self._address, self._next))
                 self._next = self._next % 65_535 + 1
 
-    def _read(self, data: bytes, sent_at: Nanoseconds) -> tuple[int, Answer | None]:
+    def _read(self, data: bytes, ms: float) -> tuple[int, Answer | None]:
         """The number of the packet that an ICMP message is about, and what it says."""
         from scapy.layers.inet import ICMP, IP, UDP  # noqa: PLC0415 - takes a while, and only this needs it
 
@@ -124,7 +124,6 @@ class _Trace:
         message = packet.getlayer(ICMP)
         if message is None:
             return -1, None
-        ms = (self._session.now - sent_at) / 1e6
         if self._echo and message.type == 0 and message.id == self._ident and packet.src == self._address:
             return message.seq, (packet.src, ms, True, "")
         quoted = message.payload

@@ -57,28 +57,27 @@ class Terminal:
         """Type a line; its output begins."""
         self.child.send(f"{line}\r")
         self.child.expect(PASTE_OFF)
-        self._line = line
+        self._line, self._seen = line, ""
+
+    def awaits(self, pattern):
+        """Wait for that in the output."""
+        self.child.expect(pattern)
+        self._seen += plain(self.child.before + self.child.after)
 
     def end(self):
         """Wait for the prompt; what was said since the line was entered."""
         self.child.expect(PASTE_ON)
-        said = plain(self.child.before).strip("\n")
+        said = (self._seen + plain(self.child.before)).strip("\n")
         self.session.append(f"10.0.0.1> {self._line}\n{said}" if said else f"10.0.0.1> {self._line}")
         return said
 
     def run(self, line, until="", then="\x03"):
         """Type a line; with `until` wait for that and type `then` (Ctrl-C). Its output."""
         self.begin(line)
-        before = ""
         if until:
-            self.child.expect(until)
-            before = plain(self.child.before + self.child.after)
+            self.awaits(until)
             self.child.send(then)
-        said = self.end()
-        if before:
-            said = (before + said).lstrip("\n")
-            self.session[-1] = f"10.0.0.1> {line}\n{said}"
-        return said
+        return self.end()
 
     def leave(self):
         """Ctrl-D; the rest, and the exit status."""
@@ -148,11 +147,11 @@ def every_command(ns, home):
     said = run("debug -c")
     assert "SYN-SENT -> ESTABLISHED" in "\n".join((said, t.session[-2]))
     t.begin("tcpdump -c 2 icmp")
-    t.child.expect("listening")
+    t.awaits("listening")
     ns.run("ping", "-c", "1", "-W", "2", "10.0.0.1")
     assert "ICMP echo reply" in t.end()
     t.begin("tcpdump -c 2 -w seen.pcapng icmp")
-    t.child.expect("listening")
+    t.awaits("listening")
     ns.run("ping", "-c", "1", "-W", "2", "10.0.0.1")
     t.end()
     assert len(read_capture(home / "seen.pcapng")) == 2
@@ -160,7 +159,7 @@ def every_command(ns, home):
     serving(ns, 9000, upper)
     assert "TYPED HERE" in run("nc 10.0.0.2 9000", until="connected to", then="typed here\r\x04")
     t.begin("snc -b 10.0.0.1:12345")
-    t.child.expect("listening")
+    t.awaits("listening")
     with ns.connect(12345) as sock:
         sock.sendall(b"from the host\n")
     assert "from the host" in t.end()
