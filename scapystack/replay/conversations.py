@@ -27,6 +27,9 @@ ERRORS = (3, 4, 5, 11, 12)
 """ICMP messages that quote a packet."""
 _LINGER = 120 * SECOND
 """How long after its end a connection may still show something (TIME-WAIT)."""
+_MANY = 2_048
+_SHORT_LINGER = 2 * SECOND
+"""And how long where more than so many are open: what is held of each must not add up."""
 _SWEEP = 4_096
 """Packets between two looks for conversations that are over."""
 _COPY_NS = 1_000_000
@@ -52,7 +55,7 @@ class Conversation:
     unfit: str = ""
     copies: bool = False
     places: array[int] = field(default_factory=lambda: array("Q"))
-    numbers: array[int] = field(default_factory=lambda: array("L"))
+    numbers: array[int] = field(default_factory=lambda: array("I"))
     last_at: Nanoseconds = 0
     answers: int = 0
     damaged: int = 0
@@ -153,10 +156,11 @@ class Splitter:
 
     def _over(self, now: Nanoseconds) -> list[Conversation]:
         """Let go of the connections that have been over for long."""
+        linger = _LINGER if len(self._open) <= _MANY else _SHORT_LINGER
         over = [
             (key, each)
             for key, each in self._open.items()
-            if each.tcp is not None and each.tcp.over and now - each.last_at > _LINGER
+            if each.tcp is not None and each.tcp.over and now - each.last_at > linger
         ]
         for key, _ in over:
             del self._open[key]

@@ -188,6 +188,21 @@ def test_splitter_keeps_no_packets(tmp_path):
     assert peak < 3_000_000
 
 
+def test_splitter_hands_out_what_is_over_while_it_reads(tmp_path):
+    talk = Talk(sport=40_000).open().close()
+    old = (40_000).to_bytes(2, "big")
+    packets = []
+    for n in range(3_000):  # the same with other ports, not built anew
+        port = (1_024 + n).to_bytes(2, "big")
+        packets += [(at + n * 5_000_000, data.replace(old, port, 1)) for at, data in talk.packets]
+    path = pcap(tmp_path / "a.pcap", sorted(packets))
+    with CaptureReader(path) as reader:
+        splitter = Splitter(reader)
+        most = max(len(splitter._open) for _ in splitter)
+        assert splitter.conversations == 3_000
+    assert most < 3_000
+
+
 def test_damaged_captures_never_raise(tmp_path):
     chance = random.Random(3)
     whole = pcap(tmp_path / "a.pcap", recorded()).read_bytes()
