@@ -46,9 +46,7 @@ def rows_of_packet(wanted: Any, actual: Any) -> list[Row]:
         rows += _fields(wanted, there)
         wanted, there = wanted.payload, there.payload
         if wanted.name == "Raw" and there and there.name not in ("Raw", "Padding"):
-            there = type(wanted)(
-                bytes(there)
-            )  # a layer that somebody has bound to the port meanwhile: octets are octets
+            there = type(wanted)(bytes(there))  # some layer is bound to the port
         if not wanted or type(wanted) is not type(there):
             break
     anything = wanted.name == "Raw" and not wanted.fields and there
