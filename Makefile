@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.ready-run
 DEV := $(VENV)/.ready-dev
 BENCH := $(VENV)/.ready-bench
+# one worker more than processors, for tests with the real kernel mostly wait; no more than 8
+WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 7 ] && n=7; echo $$((n + 1)))
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench costs clean
 .NOTPARALLEL:
@@ -18,7 +20,7 @@ demo: $(RUN) ## the stack beside a real Linux kernel (as root), or beside itself
 	@$(BIN)/python -m scapystack demo
 
 test: $(DEV) ## all tests; those on a real TAP need root, and skip with a reason without it
-	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(DEV) ## ruff, mypy --strict, import contracts
 	@$(BIN)/python -m ruff check .
