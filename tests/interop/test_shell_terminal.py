@@ -248,7 +248,9 @@ def test_terminal_no_shell_gives_no_prompt(netns, tmp_path):
 @pytest.fixture
 def running(netns, tmp_path):
     """A stack without a terminal, and how to call the program beside it."""
-    environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    sockets = tmp_path / "run"  # not where the program starts: it makes a directory there of its own name
+    sockets.mkdir(mode=0o700)
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(sockets)}
     child = netns.popen(
         *PROGRAM, "run", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
     )
@@ -273,7 +275,7 @@ def test_shell_attached_runs_commands_scripts_and_pipes_with_their_status(runnin
     assert (told.returncode, told.stderr) == (0, "")
     assert '"local": "10.0.0.1"' in told.stdout
     (tmp_path / "script").write_text("# a script\nset ip.ttl\n\nset ip.nosuch\nset ip.ttl\n")
-    told = running("--attach", str(next((tmp_path / "scapystack").iterdir())), "script")
+    told = running("--attach", str(next((tmp_path / "run" / "scapystack").iterdir())), "script")
     assert (told.returncode, told.stdout) == (2, "ip.ttl = 64\n")
     assert told.stderr == "set: no setting named 'ip.nosuch'; set alone lists them\n"
     told = running(text="sysctl -n ip.ttl\nexit\nset ip.ttl\n")
