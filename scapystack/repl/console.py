@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -40,15 +42,29 @@ class Console:
         exec(compile(code, "<repl -c>", "exec"), self.names)
 
     def interact(self) -> None:
-        """Scapy's console, until the end of input."""
+        """Scapy's console, until the end of input: IPython's where that is installed, else Python's own."""
+        from scapy.config import conf  # noqa: PLC0415
         from scapy.main import interact  # noqa: PLC0415
 
+        conf.histfile = self._history(Path(conf.histfile))
+        conf.fancy_banner = False
+        print(self.banner())
         shown = sys.excepthook
         sys.excepthook = _in_one_line
+        ScapystackError._render_traceback_ = _lines  # type: ignore[attr-defined] # what IPython asks for
         try:
-            interact(mydict=self.names, argv=["scapystack repl"], mybanner=self.banner(), mybanneronly=True)
+            interact(mydict=self.names, argv=["scapystack repl"])
         finally:
             sys.excepthook = shown
+            del ScapystackError._render_traceback_  # type: ignore[attr-defined]
+
+    def _history(self, path: Path) -> str:
+        """Where lines are kept. Without its directory Scapy does without IPython: make it, or one for the session."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            path = Path(self._until_end.enter_context(tempfile.TemporaryDirectory())) / "history"
+        return str(path)
 
     def banner(self) -> str:
         """What the console says first."""
@@ -58,6 +74,10 @@ class Console:
             for entry in each.addresses
         )
         return f"scapystack: the stack is {where}. Its names: stack, iface, conns(), explain(), fork(); lsc() lists all"
+
+
+def _lines(error: ScapystackError) -> list[str]:
+    return [str(error)]
 
 
 def _in_one_line(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:

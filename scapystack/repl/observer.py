@@ -160,8 +160,11 @@ class Observer:
         due = [name for name in TIMERS if getattr(c, name + "_at") <= now]
         key, before, counted = c.key, snapshot(c), dict(self._net.counters)
         type(self._net.tcp).expire(self._net.tcp, c, now)
+        difference = _difference(self._net, counted)
+        if "rtx" in due and "probe" in due:  # at one time: the probe takes the RTO's place (RFC 8985 section 7.2)
+            due.remove("probe" if difference.get("tcp.timeouts") else "rtx")
         self._causes[key] += due
-        self._note(c, Pass(now, before, snapshot(c), due, [], _difference(self._net, counted)))
+        self._note(c, Pass(now, before, snapshot(c), due, [], difference))
 
     def _left(self, record: Record) -> None:
         record.taken = True

@@ -79,15 +79,26 @@ def test_sent_text_says_why_and_sets_the_timer(world):
     assert what.timers["rtx"].startswith("set: due in")
 
 
-def test_retransmission_names_its_timer(world):
+def test_retransmission_names_the_one_timer_that_sent_it(world):
     c, _ = world.connect()
     c.hold()
     c.write(b"data")
     c.drop()
-    c.step(timeout=3)
-    what = explained(world, c.log[-1])
-    assert any("timer" in rule or "probe" in rule for rule in what.rules)
-    assert any("a retransmission" in rule for rule in what.rules)
+    probe = explained(world, c.step(timeout=3))  # due when the RTO is, and in its place
+    assert [rule for rule in probe.rules if "timer" in rule or "loss probe" in rule] == [rules.TIMERS["probe"]]
+    assert any("a retransmission" in rule for rule in probe.rules)
+
+
+def test_retransmission_after_the_probe_names_the_rto_and_leaves_no_probe_due(world):
+    c, _ = world.connect()
+    c.hold()
+    c.write(b"data")
+    c.drop()
+    assert c.drop(timeout=3)
+    again = c.step(timeout=3)
+    what = explained(world, again)
+    assert [rule for rule in what.rules if "timer" in rule or "loss probe" in rule] == [rules.TIMERS["rtx"]]
+    assert list(c.info().due) == ["rtx"]
 
 
 def test_a_stranger_s_segment_is_answered_with_rst(world):

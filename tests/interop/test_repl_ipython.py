@@ -1,0 +1,52 @@
+"""`scapystack repl` with IPython, in a pseudo-terminal: what keys do, and that the stack goes on meanwhile."""
+
+import pytest
+
+from tests.interop.netns import KERNEL, STACK, needs
+from tests.interop.test_shell_terminal import Terminal
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home that no Scapy and no IPython has seen yet."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "elsewhere"))
+    monkeypatch.delenv("IPYTHONDIR", raising=False)
+    return tmp_path
+
+
+@needs("ping")
+def test_ipython_keys_end_lines_and_never_the_stack(netns, home):
+    t = Terminal(netns, home, "repl")
+    assert f"the stack is {STACK} on tap0" in t.greeting
+    assert "IPython" in t.greeting
+    with netns.socket() as server:
+        server.bind((KERNEL, 7))
+        server.listen()
+        t.run(f"c = stack.connect(('{KERNEL}', 7))")
+        with server.accept()[0] as peer:
+            peer.settimeout(10)
+            t.child.send("c.from_p\t")
+            t.child.expect("from_peer")
+            t.child.send("\x15")  # the line away
+            assert "ESTABLISHED" in t.run("c")
+            assert "send sequence space" in t.run("c.show()")
+            t.begin("c.sr1(b'question', timeout=60)")
+            assert peer.recv(100) == b"question"
+            t.child.send("\x03")
+            assert "KeyboardInterrupt" in t.end()
+            assert netns.run("ping", "-c", "1", "-W", "2", STACK).count(b"ttl=64") == 1
+            peer.sendall(b"answer")
+            assert "b'answer'" in t.run("c.recv()")
+            told = t.run("explain(IP())")
+            assert "has not seen this packet" in told
+            assert "Traceback" not in told
+            t.run("c.rst()")
+            with pytest.raises(ConnectionResetError):
+                peer.recv(1)
+    assert t.leave()[1] == 0
+    again = Terminal(netns, home, "repl")
+    again.child.send("\x1b[A")  # the line before, of the session before
+    again.child.expect("c.rst")
+    again.child.send("\x15")
+    assert again.leave()[1] == 0
