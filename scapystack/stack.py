@@ -116,10 +116,14 @@ class NetStack:
         frame.at = core.now
         self.ethernet.input(frame)
 
-    def poll(self, now: Nanoseconds) -> None:
-        """Due timers, then one output pass, then what that sent to ourselves, round by round."""
+    def poll(self, now: Nanoseconds, more: bool = False) -> None:
+        """Due timers, then one output pass, then what that sent to ourselves, round by round.
+
+        `more`: the driver knows of further frames that wait, so that another pass follows at once.
+        """
         core = self.core
         core.now = max(core.now, now)
+        core.more = more
         core.timers.expire(core.now)
         ip = self.ipv4
         if ip.local_errors:

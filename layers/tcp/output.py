@@ -349,9 +349,12 @@ def send_ack(c: Tcb) -> None:
     200 ms in every third transfer of 8 MB without it.) For a while after a gap so does, twice, the ACK of a burst
     without one: a sender with a window of ten segments gets just one ACK for it, and waits for its probe timer if
     that is lost (9 ms; in the same transfers 29 MB/s became 160).
+    None of those copies leaves while more frames wait to be read (`Core.more`): the next burst's ACK is one (8 MB from
+    the kernel's BBR at 1% loss: 8% less CPU time, at 5% 13%).
     """
-    due = max(1, c.ooo.fresh, min(c.acks_due, _COPIES)) if c.sack_ok else max(1, c.acks_due)
-    if due == 1 and c.quick > 0 and c.tally is not None and c.sack_ok:
+    copies = 1 if c.core.more else _COPIES
+    due = max(1, c.ooo.fresh, min(c.acks_due, copies)) if c.sack_ok else max(1, c.acks_due)
+    if due == 1 < copies and c.quick > 0 and c.tally is not None and c.sack_ok:
         # the path has lost segments a moment ago: the one ACK of a whole flight is worth a second one
         due += c.tally.rcv_ooopack > 0 and c.ack_bytes >= _FLIGHT * c.rcv_mss
     seq = acceptable_seq(c)

@@ -20,7 +20,7 @@ from scapystack.base.types import Nanoseconds
 class Core:
     """Shared by reference by every layer of a stack; made by `NetStack`."""
 
-    __slots__ = ("codec", "config", "counters", "now", "outbox", "ready", "rng", "timers")
+    __slots__ = ("codec", "config", "counters", "more", "now", "outbox", "ready", "rng", "timers")
 
     def __init__(self, config: StackConfig, codec: Codec, rng: Rng) -> None:
         self.config = config
@@ -29,6 +29,8 @@ class Core:
         self.counters = Counters()
         self.timers = TimerHeap()
         self.now: Nanoseconds = 0
+        self.more = False
+        """Further frames wait to be read: what leaves now is not the last for a while. Of the output pass."""
         self.outbox: list[Frame] = []
         self.ready: list[Endpoint] = []
 

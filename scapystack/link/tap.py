@@ -81,7 +81,7 @@ class TapLink(BaseLink):
         self._fd = device.fd
         self._vnet = device.vnet
         self._header_len = HEADER_LEN if device.vnet else 0
-        room = memoryview(bytearray(_SLOT * _SLOTS))
+        self._room = room = memoryview(bytearray(_SLOT * _SLOTS))
         self._slots = [room[at : at + _SLOT] for at in range(0, len(room), _SLOT)]
         self._spill = memoryview(bytearray(READ_ROOM - _SLOT))
         self._into = [(slot, self._spill) for slot in self._slots]
@@ -176,13 +176,20 @@ class TapLink(BaseLink):
         """`base.coalesce` for frames that still lie in their slots: no copy, and no object, for each of them."""
         slots = self._slots
         at = self._header_len
-        # flags and gso_type in one number: CSUM_NONE, CSUM_PARTIAL and CSUM_VALID are virtio's own
-        kinds = [slot[0] | slot[1] << 8 for slot in slots[: len(sizes)]] if at else [CSUM_NONE] * len(sizes)
+        if at:
+            # flags and gso_type in one number: CSUM_NONE, CSUM_PARTIAL and CSUM_VALID are virtio's own
+            behind = len(sizes) * _SLOT
+            kinds = self._room[:behind:_SLOT].tolist()
+            super_segments = self._room[1:behind:_SLOT].tolist()
+            if any(super_segments):
+                kinds = [flags | gso << 8 for flags, gso in zip(kinds, super_segments, strict=True)]
+        else:
+            kinds = [CSUM_NONE] * len(sizes)
         frames = []
-        for first, behind, start in runs(slots, at, sizes, kinds):
+        for run in runs(slots, at, sizes, kinds):
+            first, _, start = run
             if start:
-                run = [slots[n][at : sizes[n]] for n in range(first, behind)]
-                frames.append(joined(run, start, self.iface))
+                frames.append(joined(slots, at, sizes, run, self.iface))
             else:
                 frames.append(self._frame(slots[first][: sizes[first]].tobytes()))
         return frames

@@ -116,14 +116,14 @@ class Recorder:
             finally:
                 roster.depth -= 1
 
-        def recorded_poll(now: Nanoseconds) -> None:
+        def recorded_poll(now: Nanoseconds, more: bool = False) -> None:
             self._look_at_config()
             roster.depth += 1
             try:
-                poll(now)
+                poll(now, more)
             finally:
                 roster.depth -= 1
-                self._write(POLL, now)  # behind the frames that a hook has held back until now
+                self._write(POLL, now, more)  # behind the frames that a hook has held back until now
 
         def recorded_take_frames() -> list[Frame]:
             out = [frame for frame in stack.core.outbox if type(frame) is not Held]  # those have left before

@@ -133,7 +133,7 @@ class Rerun:
         if kind == FRAME:
             self._receive(*record[1:])
         elif kind == POLL:
-            self._inside(lambda: self.stack.poll(record[1]))
+            self._inside(lambda: self.stack.poll(*record[1:]))
         elif kind == OUT:
             self._compare(record[1])
         elif kind == CALL:

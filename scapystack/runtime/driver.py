@@ -317,6 +317,7 @@ class Driver:
             self.sleeps_until = AWAKE
             now = self.clock()
             self.stack.enter(now)
+            self._intake.more = False
             timed = self._timed
             if timed:
                 for link in timed:
@@ -365,7 +366,7 @@ class Driver:
                     if endpoint.on_ready is not None:
                         self._guard.run(endpoint.on_ready, "in on_ready")
             try:
-                stack.poll(now)
+                stack.poll(now, self._intake.more)
             except Exception as error:
                 self._failed = True
                 self._guard.report(error, "in poll")

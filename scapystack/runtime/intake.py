@@ -48,13 +48,17 @@ class Port:
 
 
 class Intake:
-    """The way from a link's `read` to `NetStack.accept`. Raises nothing, unless the guard is strict."""
+    """The way from a link's `read` to `NetStack.accept`. Raises nothing, unless the guard is strict.
 
-    __slots__ = ("_guard", "_stack")
+    `more` is set by a batch that was full: more frames wait, as a rule.
+    """
+
+    __slots__ = ("_guard", "_stack", "more")
 
     def __init__(self, stack: NetStack, guard: Guard) -> None:
         self._stack = stack
         self._guard = guard
+        self.more = False
 
     def read(self, port: Port, now: Nanoseconds) -> bool:
         """Take one batch; False where there was nothing.
@@ -65,13 +69,15 @@ class Intake:
         joining = port.joining
         if joining is not None and stack.config.tcp.coalesce and not (stack.taps or stack.hooks.rx):
             frames = joining.read(port.limit, True)
-            port.adapt(joining.found)
+            count = joining.found
             self._accept(frames, now)
         else:
             frames = port.link.read(port.limit)
-            port.adapt(len(frames))
+            count = len(frames)
             self.take(frames, now)
-        return bool(frames)
+        self.more |= count == port.limit > 1
+        port.adapt(count)
+        return count > 0
 
     def take(self, frames: list[Frame], now: Nanoseconds) -> None:
         """Have taps, hooks and then the layers see what was read."""

@@ -207,3 +207,17 @@ def test_ack_of_a_flight_leaves_twice_for_a_while_after_a_gap() -> None:
     wire.expect("A ack=13143")  # little would be lost with it
     wire.send(c, "A", seq=13143, payload=flight, gso_size=1460)
     wire.expect("A ack=18983")  # and that was a while ago
+
+
+def test_ack_with_more_to_be_read_leaves_once() -> None:
+    """What waits to be read will be acknowledged in a moment: that ACK makes up for the loss of this one."""
+    wire = TcpWire()
+    c = wire.established()
+    c.core.more = True
+    wire.send(c, "A", seq=5841, payload=b"x" * 1460, flush=False)
+    wire.send(c, "A", seq=7301, payload=b"x" * 1460, flush=False)
+    wire.flush()
+    wire.expect("A ack=1")
+    wire.send(c, "A", seq=1, payload=b"x" * 5840, gso_size=1460)
+    wire.expect("A ack=8761")
+    wire.expect_nothing()

@@ -152,6 +152,21 @@ def test_round_reads_what_is_there_and_passes_it_on(driver, link, clock):
     assert len(frames) == 3
 
 
+def test_round_that_fills_its_batch_tells_the_stack_that_more_waits(driver, link):
+    told = []
+    poll = driver.stack.poll
+    driver.stack.poll = lambda now, more: (told.append(more), poll(now, more))
+    link.come(BATCH + 3)
+    for _ in range(3):
+        driver.round()
+    assert told == [True, False, False]
+    link.come(1)
+    driver.round()
+    link.come(1)
+    driver.round()  # a read of one frame is full at once, and says nothing
+    assert not any(told[1:])
+
+
 def test_round_asks_a_quiet_link_for_one_frame_at_a_time_and_a_busy_one_for_many(driver, link):
     frames = seen(driver)
     for _ in range(20):
