@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 class AnnotatedCapture:
     """Writes what passes the interfaces of a stack from now on, until `close`. A packet that comes is written when it
-    was taken, before its answers; so the file is in the order of cause and effect.
+    was taken, before its answers; so the file is in the order of cause and effect. What its answers are is known when
+    the next packet passes: the last ones wait for it, or for `close`.
     """
 
     def __init__(self, driver: Driver, target: str | Path | BinaryIO) -> None:
@@ -34,9 +35,22 @@ class AnnotatedCapture:
         self._since = time.time_ns() - driver.clock()
         self._interfaces: dict[str, int] = {}
         self._observer = Observer(driver.stack)
+        self._round = 0
+        self._waiting: list[Record] = []
         with driver.entered():
-            self._observer.sinks.append(self._write)
+            self._observer.sinks.append(self._take)
             self._observer.attach()
+
+    def _take(self, record: Record) -> None:
+        if self._round != self._observer.rounds:
+            self._round = self._observer.rounds
+            self._write_waiting()
+        self._waiting.append(record)
+
+    def _write_waiting(self) -> None:
+        for record in self._waiting:
+            self._write(record)
+        self._waiting.clear()
 
     def _write(self, record: Record) -> None:
         name = record.interface
@@ -50,4 +64,5 @@ class AnnotatedCapture:
         """End the capture, and the observing."""
         with self._driver.entered():
             self._observer.detach()
+            self._write_waiting()
         self.file.close()

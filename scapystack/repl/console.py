@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from scapy.config import conf
+
 from scapystack.base.addr import ip_text
 from scapystack.base.errors import ScapystackError
 from scapystack.repl.live import Stack
@@ -30,6 +32,8 @@ class Console:
     def __enter__(self) -> Self:
         use(self.stack)
         iface = self._until_end.enter_context(self.stack.scapy())
+        self._until_end.callback(setattr, conf, "iface", conf.iface)
+        conf.iface = iface  # sniff() and srp() without one ask this one
         self.names |= {"stack": self.stack, "iface": iface}
         return self
 
@@ -43,7 +47,6 @@ class Console:
 
     def interact(self) -> None:
         """Scapy's console, until the end of input: IPython's where that is installed, else Python's own."""
-        from scapy.config import conf  # noqa: PLC0415
         from scapy.main import interact  # noqa: PLC0415
 
         conf.histfile = self._history(Path(conf.histfile))

@@ -84,9 +84,11 @@ class _Header:
 
 def _header(record: Record) -> _Header | None:
     """The TCP header of a record that has a flow (so it is IPv4, and the ports are there)."""
+    if record.flow is None:
+        return None
     octets = record.octets
     at = 14 + (octets[14] & 15) * 4
-    if record.flow is None or len(octets) < at + 20:
+    if len(octets) < at + 20:
         return None
     total = 14 + int.from_bytes(octets[16:18], "big")
 
@@ -100,7 +102,7 @@ def _arrival_rules(record: Record) -> list[str]:
     found = [_counted(name) for name in record.counted if name in rules.SOURCES or ".drop." in name]
     seg = _header(record)
     if seg is None:
-        return found or [_counted(name) for name in record.counted] or ["taken, and nothing counted"]
+        return found or _outside_tcp(record)
     if record.counted.get("tcp.challenge_acks"):
         found.append(_challenge(record, seg))
     if found and any(".drop." in name for name in record.counted):
@@ -120,6 +122,26 @@ def _arrival_rules(record: Record) -> list[str]:
     if after is not None and before.state != after.state:
         found.append(_transition(before.state, after.state))
     return found or [f"{_STEPS}, first to fifth: acceptable, and nothing in it is new"]
+
+
+def _outside_tcp(record: Record) -> list[str]:
+    """A packet that no connection took, and that was not dropped."""
+    found = [_counted(name) for name in record.counted]
+    if _fragment(record) and "ip.reassembly.ok" not in record.counted:
+        found.append(f"{rules.FRAGMENT}: kept until the rest of the datagram is here")
+    return found or [f"{rules.LAYERS[_layer(record)]}: taken, and nothing is counted for it"]
+
+
+def _layer(record: Record) -> str:
+    octets = record.octets
+    if octets[12:14] != b"\x08\x00":
+        return "arp" if octets[12:14] == b"\x08\x06" else "ethernet"
+    return {b"\x01": "icmp", b"\x06": "tcp", b"\x11": "udp"}.get(octets[23:24], "ip")
+
+
+def _fragment(record: Record) -> bool:
+    """Whether it is a piece of a datagram: MF, or an offset."""
+    return record.octets[12:14] == b"\x08\x00" and bool(int.from_bytes(record.octets[20:22], "big") & 0x3FFF)
 
 
 def _counted(name: str) -> str:
@@ -180,6 +202,8 @@ def _transition(old: str, new: str) -> str:
 def _reasons(record: Record) -> list[str]:
     found = [rules.TIMERS[name] for name in dict.fromkeys(record.causes)]
     found += [f"answers {describe(arrival.octets)}" for arrival in record.arrivals]
+    if _fragment(record):
+        found.append(f"{rules.FRAGMENT}: a piece of a datagram that was too large for the way")
     seg = _header(record)
     before = record.before
     if seg is not None and seg.flags & RST:

@@ -36,11 +36,14 @@ class Observer:
         self.records: deque[Record] = deque()
         self.sinks: list[Callable[[Record], None]] = []
         self.attached = False
+        self.rounds = 0
+        """Output passes so far: what came before one is answered by what leaves until the next."""
         self._net = net
         self._octets = 0
         self._coalesce = net.config.tcp.coalesce
         self._pending: dict[int, tuple[Frame, Record]] = {}  # shown to the taps, and not to the layers yet
         self._open: list[Record] = []  # arrived since the last output pass
+        self._answered: list[Record] = []  # and before that: what leaves now may be because of them
         self._causes: defaultdict[Flow, list[str]] = defaultdict(list)  # timers since then
         self._passes: dict[Flow, Pass] = {}  # the last of each connection that had one
         self._paused: dict[Tcb, Nanoseconds] = {}
@@ -76,6 +79,7 @@ class Observer:
         self._pending.clear()
         self._passes.clear()
         self._open.clear()
+        self._answered.clear()
 
     # -- what comes ------------------------------------------------------------------------------------
 
@@ -124,6 +128,7 @@ class Observer:
     # -- what leaves -----------------------------------------------------------------------------------
 
     def _flush(self) -> None:
+        self.rounds += 1
         net = self._net
         tcp = net.tcp
         if tcp.dirty:
@@ -139,12 +144,14 @@ class Observer:
         kept = [record for _, record in self._pending.values()]  # by a hook
         self._pending.clear()
         arrived, self._open = kept + self._open, []
+        self._answered = arrived
         for record in arrived:
             self._tell(record)
 
     def _note(self, c: Tcb, made: Pass) -> None:
         old = self._passes.get(c.key)
-        if old is not None and old.at == made.at and not old.seen:
+        if old is not None and old.at == made.at and old.after.segs_out - old.before.segs_out == old.owed:  # none seen
+            made.owed += old.owed
             made.before = old.before
             made.causes = [*old.causes, *(cause for cause in made.causes if cause not in old.causes)]
             made.arrivals = [*old.arrivals, *made.arrivals]
@@ -169,8 +176,8 @@ class Observer:
     def _left(self, record: Record) -> None:
         record.taken = True
         made = self._passes.get(record.flow) if record.flow is not None else None
-        if made is not None and (made.at == record.at or not made.seen):  # a neighbour may have had to be asked first
-            made.seen = True
+        if made is not None and made.owed:  # at once, or later: a neighbour may have had to be asked first
+            made.owed -= 1
             record.before, record.after = made.before, made.after
             record.causes, record.arrivals, record.counted = made.causes, made.arrivals, made.counted
             for arrival in made.arrivals:
@@ -181,10 +188,8 @@ class Observer:
 
     def _answers_alone(self, record: Record) -> None:
         """Something that no connection sent: a RST for nobody's segment, an echo reply."""
-        for other in reversed(self.records):
-            if other.at != record.at:
-                break
-            if other.way == "rx" and other.flow == record.flow and other.interface == record.interface:
+        for other in reversed(self._answered):
+            if _goes_back(other, record):
                 other.answers.append(record)
                 record.arrivals = [other]
                 break
@@ -216,6 +221,14 @@ class Observer:
     def paused(self, c: Tcb) -> bool:
         """Whether the timers of `c` stand still."""
         return c in self._paused
+
+
+def _goes_back(came: Record, leaves: Record) -> bool:
+    """Whether it leaves for whom the other came from: of one protocol family, and on one interface."""
+    a, b = came.octets, leaves.octets
+    if a[12:14] != b[12:14] or came.flow != leaves.flow or came.interface != leaves.interface:
+        return False
+    return a[12:14] != b"\x08\x00" or a[26:30] == b[30:34]
 
 
 def _difference(net: NetStack, before: dict[str, int]) -> dict[str, int]:

@@ -53,5 +53,8 @@ class Pass:
     causes: list[str]
     arrivals: list[Record]
     counted: dict[str, int]
-    seen: bool = False
-    """Whether packets of it have been seen leaving."""
+    owed: int = field(init=False)
+    """How many of the segments that it has sent have not been seen leaving."""
+
+    def __post_init__(self) -> None:
+        self.owed = self.after.segs_out - self.before.segs_out

@@ -68,6 +68,8 @@ LAYERS = {
 }
 """The same for all other counters of a layer."""
 
+FRAGMENT = "RFC 791 section 3.2 (fragmentation and reassembly)"
+
 TIMERS = {
     "rtx": "the retransmission timer ran out (RFC 6298 section 5)",
     "pace": "the next burst of a paced sender was due",

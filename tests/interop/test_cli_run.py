@@ -7,6 +7,8 @@ import sys
 import time
 
 import pytest
+from scapy.layers.inet import TCP
+from scapy.utils import rdpcap
 
 from scapystack.link import netns as namespaces
 from scapystack.link.pcapread import read_capture
@@ -69,6 +71,31 @@ def test_run_without_options_makes_a_tap_says_so_and_leaves_nothing(netns, numbe
     assert (status, err) == (0, "")
     assert "served 1 connections" in out
     assert links(netns) == before
+
+
+@needs("ip", "ping", "nc")
+def test_run_annotate_writes_beside_every_packet_what_became_of_it(netns, tmp_path):
+    path = tmp_path / "run.pcapng"
+    run = Run(netns, "-w", str(path), "--annotate")
+    netns.run("ping", "-c", "1", "-W", "2", "10.0.0.1")
+    assert netns.run("nc", "-N", "10.0.0.1", "7", data=b"echo this") == b"echo this"
+    assert netns.run("nc", "-N", "10.0.0.1", "8", check=False) == b""
+    assert run.end()[::2] == (0, "")
+    packets = rdpcap(str(path))  # by Scapy, which knows nothing of how we write
+    comments = [b"".join(packet.comments).decode() for packet in packets]
+    assert all(comment.partition(":")[0] in ("taken", "sent", "dropped") for comment in comments)
+    assert all("rule " in comment for comment in comments)
+    noted = "\n".join(comments)
+    for words in (
+        "ARP, Reply 10.0.0.1 is-at", "RFC 792", "third (SYN): a connection in SYN-RECEIVED", "RCV.NXT advances by 9",
+        "ESTABLISHED to CLOSE-WAIT", "RFC 9293 section 3.10.7.1 (CLOSED)", "RFC 9293 section 3.5.2 (resets)",
+    ):  # fmt: skip
+        assert words in noted
+    syn = next(n for n, packet in enumerate(packets) if TCP in packet)
+    assert comments[syn].partition("answered ")[2] == comments[syn + 1].splitlines()[0].partition(": ")[2]
+    text = next(n for n, comment in enumerate(comments) if "RCV.NXT advances by 9" in comment)
+    packet = packets[text][TCP]
+    assert f"RCV.NXT {packet.seq} -> {packet.seq + 9}" in comments[text]
 
 
 @needs("ip", "nc")

@@ -5,6 +5,7 @@ import pytest
 from scapystack.base.errors import ConfigError
 from scapystack.link.pcapread import read_capture
 from scapystack.repl.annotate import AnnotatedCapture
+from scapystack.repl.explanation import explained
 from tests.unit.repl.world import World
 
 
@@ -21,6 +22,7 @@ def test_every_packet_has_its_explanation_and_causes_come_first(tmp_path):
     assert [note.partition(":")[0] for note in notes[-2:]] == ["taken", "sent"]
     assert "RFC 5961 section 3.2" in notes[-2]
     assert "answers IP 10.0.0.2.80" in notes[-1]
+    assert notes[-2:] == [str(explained(record)) for record in list(capture._observer.records)[-2:]]
 
 
 def test_a_pcap_file_is_refused(tmp_path):

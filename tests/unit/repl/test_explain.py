@@ -1,11 +1,15 @@
 """`explain`: the rule, the variables, the timers."""
 
+import random
+import socket
+
 import pytest
 from scapy.layers.inet import IP, TCP
 
 from scapystack.base.counternames import MEANINGS
 from scapystack.base.errors import ConfigError
-from scapystack.repl import rules
+from scapystack.base.frames import Frame
+from scapystack.repl import explanation, rules
 from tests.unit.repl.world import World
 
 
@@ -121,6 +125,66 @@ def test_a_packet_that_was_never_seen_is_an_error(world):
     world.connect()
     with pytest.raises(ConfigError, match="has not seen"):
         explained(world, IP() / TCP())
+
+
+def test_arp_and_icmp_name_their_rfcs_and_what_they_answer(world):
+    assert world.peer.ping("10.0.0.1")
+    world.run(50)
+    asked, answer, echo, reply = map(explanation.explained, world.stack.observer.records)
+    assert "ARP, Request who-has 10.0.0.1" in asked.packet
+    assert "RFC 826" in asked.rules[0]
+    assert asked.answers == [answer.packet]
+    assert "arp.out.reply" in " ".join(asked.rules)
+    assert "RFC 792" in echo.rules[0]
+    assert echo.answers == [reply.packet]
+    assert reply.rules == [f"answers {echo.packet}"]
+    assert world.stack.ping("10.0.0.2")
+    assert explanation.explained(world.stack.observer.records[-1]).rules[0].startswith("RFC 792")
+
+
+def test_udp_in_fragments_says_what_is_kept_and_what_is_whole(world):
+    ours = world.stack.socket(type=socket.SOCK_DGRAM)
+    ours.bind(("10.0.0.1", 5000))
+    theirs = world.peer.socket(type=socket.SOCK_DGRAM)
+    theirs.sendto(b"x" * 3_000, ("10.0.0.1", 5000))
+    _, peer = ours.recvfrom(4_000)
+    first, second, last = [explanation.explained(each) for each in world.stack.observer.records][-3:]
+    assert "ip.reassembly.started" in first.rules[0]
+    assert [each.rules[-1].partition(": ")[2] for each in (first, second)] == [
+        "kept until the rest of the datagram is here"
+    ] * 2
+    assert "ip.reassembly.ok" in last.rules[0]
+    assert len(last.rules) == 1
+    ours.sendto(b"y" * 3_000, peer)
+    sent = explanation.explained(world.stack.observer.records[-1])
+    assert "too large for the way" in sent.rules[0]
+    theirs.sendto(b"short", ("10.0.0.1", 5000))
+    world.run(50)
+    assert explanation.explained(world.stack.observer.records[-1]).rules == [
+        "RFC 768, RFC 1122 section 4.1: taken, and nothing is counted for it"
+    ]
+    theirs.sendto(b"to nobody", ("10.0.0.1", 5001))
+    world.run(50)
+    dropped, unreachable = [explanation.explained(each) for each in world.stack.observer.records][-2:]
+    assert (dropped.verdict, dropped.answers) == ("dropped", [unreachable.packet])
+    assert "udp.drop.no_port" in dropped.rules[0]
+
+
+def test_octets_that_are_no_packet_are_explained_without_an_error(world):
+    c, _ = world.connect()
+    c.inject(c.from_peer(b"text"))
+    assert world.peer.ping("10.0.0.1")
+    whole = {each.octets for each in world.stack.observer.records if each.way == "rx"}
+    chance = random.Random(1)
+    iface = world.stack.net.interfaces[1]
+    with world.stack.driver.entered() as net:
+        for octets in sorted(whole):
+            for length in range(len(octets) + 1):
+                changed = bytearray(octets[:length])
+                for _ in range(chance.randrange(3) if length > 12 else 0):
+                    changed[chance.randrange(12, length)] = chance.randrange(256)
+                net.receive(Frame(bytes(changed), (), iface), net.core.now)
+                assert str(explanation.explained(world.stack.observer.records[-1]))
 
 
 def test_every_drop_has_its_source():
