@@ -285,7 +285,7 @@ class Ipv4:
             ident = 0  # RFC 6864 section 4.1 (6864): the id of an atomic datagram means nothing
             flags = DONT_FRAGMENT
         else:
-            ident = self.next_id(dst)
+            ident = self.next_id(dst, -(-total // gso_size) if gso_size else 1)
             flags = 0
         if options or (total > route.mtu and not gso_size):
             self._send_slowly(
@@ -418,11 +418,11 @@ class Ipv4:
         left += _from_bytes(src + dst + options, "big")
         return self._encode(4, ihl, tos, total, ident, flags, offset, ttl, proto, finish(left), src, dst) + options
 
-    def next_id(self, dst: Address) -> int:
+    def next_id(self, dst: Address, count: int = 1) -> int:
         """An id not used lately towards `dst` (RFC 6864 section 4.3), and not to be guessed by others.
 
-        Each destination has a counter of its own with a random start: who sees one learns nothing
-        of another's.
+        The first of `count`: of a super-segment each segment will have its own. Each destination has a counter
+        of its own with a random start: who sees one learns nothing of another's.
         """
         ids = self._ids
         ident = ids.get(dst)
@@ -430,7 +430,7 @@ class Ipv4:
             if len(ids) >= _MAX_IDS:
                 ids.clear()
             ident = self.core.rng.u16()
-        ids[dst] = (ident + 1) & 0xFFFF
+        ids[dst] = (ident + count) & 0xFFFF
         return ident
 
 

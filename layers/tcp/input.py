@@ -330,7 +330,7 @@ def _text(c: Tcb, seg: Segment) -> None:
             _time_receiver(c, seg)
         _in_order(c, payload, seg.gso_size)
     else:
-        _out_of_order(c, seg.seq, payload)
+        _out_of_order(c, seg.seq, payload, seg.gso_size)
     if c.fin_at_seq == c.rcv_nxt and not c.fin_received:
         _fin(c)
     c.mark_dirty()
@@ -382,13 +382,14 @@ def _in_order(c: Tcb, payload: Buffer, gso_size: int) -> None:
         c.arm(c.delack_at)
 
 
-def _out_of_order(c: Tcb, seq: int, payload: Buffer) -> None:
+def _out_of_order(c: Tcb, seq: int, payload: Buffer, gso_size: int) -> None:
     """SHLD-31: kept until the gap is filled; the duplicate ACK leaves at once (MAY-13).
 
-    And for a while no ACK is delayed, as at the start: the peer's window will be small.
+    And for a while no ACK is delayed, as at the start: the peer's window will be small. A peer without SACK
+    counts duplicates: one is due for each segment that a super-segment was made of.
     """
     c.ack_now = True
-    c.acks_due += 1
+    c.acks_due += 1 if c.sack_ok or not gso_size else max(-(-len(payload) // gso_size), 1)
     c.quick = c.config.quick_acks
     if len(payload):
         c.core.counters["tcp.out_of_order"] += 1

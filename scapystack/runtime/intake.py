@@ -6,6 +6,7 @@ The driver's, which calls it under its lock. Read `link.base` first.
 from __future__ import annotations
 
 from scapystack.base.coalesce import coalesce
+from scapystack.base.datagram import PROTO_TCP
 from scapystack.base.frames import Frame
 from scapystack.base.iface import Interface
 from scapystack.base.types import Nanoseconds
@@ -67,7 +68,7 @@ class Intake:
         """
         stack = self._stack
         joining = port.joining
-        if joining is not None and stack.config.tcp.coalesce and not (stack.taps or stack.hooks.rx):
+        if joining is not None and self._may_join() and not (stack.taps or stack.hooks.rx):
             frames = joining.read(port.limit, True)
             count = joining.found
             self._accept(frames, now)
@@ -84,9 +85,16 @@ class Intake:
         stack = self._stack
         if stack.taps or stack.hooks.rx:
             frames = self._admit(frames, now)
-        if len(frames) > 1 and stack.config.tcp.coalesce:
+        if len(frames) > 1 and self._may_join():
             frames = coalesce(frames)
         self._accept(frames, now)
+
+    def _may_join(self) -> bool:
+        """Whether nobody but TCP takes the segments: what a router passes on has the PSH flags and IP ids that it
+        came with, and a raw socket sees each segment with its own header and checksum."""
+        stack = self._stack
+        config = stack.config
+        return config.tcp.coalesce and not config.ip.forward and PROTO_TCP not in stack.raw.endpoints
 
     def _admit(self, frames: list[Frame], now: Nanoseconds) -> list[Frame]:
         """What taps and hooks leave of them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scapystack.layers.tcp.state import OPEN, RECOVERY
 from scapystack.layers.tcp.user import Connection
-from tests.harness.tcp import TcpWire
+from tests.harness.tcp import Peer, TcpWire
 
 MSS = 1460
 
@@ -59,3 +59,11 @@ def test_window_updates_without_sack_are_no_duplicates() -> None:
         wire.send(c, "A", ack=1, wnd=65_000 + more)
     assert c.ca_state == OPEN
     wire.expect_nothing()
+
+
+def test_duplicate_acks_to_a_peer_without_sack_are_one_for_each_segment_of_a_super_segment() -> None:
+    """RFC 5681 section 3.2: three of them let the peer send again at once; one would leave it to its timer."""
+    wire = TcpWire(peer=Peer(sack=False))
+    c = wire.established()
+    wire.send(c, "A", seq=1 + MSS, payload=bytes(4 * MSS + 7), gso_size=MSS)
+    wire.expect(*["A ack=1"] * 5)

@@ -56,6 +56,16 @@ def test_ipv4_ids_count_for_each_destination_from_a_random_start(wire):
     assert left[0][1] != left[1][1]
 
 
+def test_ipv4_super_segment_takes_an_id_for_each_segment_that_it_will_be(wire):
+    """RFC 6864 section 4.3: where it may be fragmented, no other packet may have the same id."""
+    route = wire.net.ipv4.route(PEER)
+    for length in (4000, 100):
+        head = bytes(TCP())[:20]
+        wire.net.ipv4.send(route, 6, head, (bytes(length),), csum_offset=16, gso_size=1000 * (length > 1000))
+    ids = [packet.packet[IP].id for frame in wire.frames() for packet in split(frame)]
+    assert len(ids) == len(set(ids)) == 5
+
+
 def test_ipv4_transport_checksum_leaves_open(wire):
     udp_to(wire)
     frame = wire.frames()[0]
