@@ -28,7 +28,6 @@ CHUNK = 65_536
 DATAGRAM = 16_384  # what nc(1) reads of standard input for one datagram
 UDP_SILENCE_S = 1.0
 """A UDP conversation whose input has ended is over after this long without an answer."""
-FAREWELL_S = 3.0
 
 
 @click.command("nc")
@@ -103,7 +102,6 @@ def _tcp(stack: Stack, host: str, port: int, listen: bool, local_port: int | Non
     with sock:
         sock.settimeout(timeout)
         relay(sock, CHUNK, lambda: sock.shutdown(socket.SHUT_WR), wait_for_input=not listen)
-    _farewell(stack)
     return 0
 
 
@@ -149,18 +147,6 @@ def _write(data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(1, view) :]
-
-
-def _farewell(stack: Stack) -> None:
-    """Give the last segments the time to be acknowledged before the stack vanishes with its TAP."""
-    from scapystack.layers.tcp.state import CLOSED, LISTEN, TIME_WAIT  # noqa: PLC0415
-
-    until = time.monotonic() + FAREWELL_S
-    while time.monotonic() < until:
-        with stack.driver.lock:
-            if all(c.state in (CLOSED, LISTEN, TIME_WAIT) for c in stack.net.tcp.connections.values()):
-                return
-        time.sleep(0.01)
 
 
 def _udp(stack: Stack, host: str, port: int, listen: bool, local_port: int | None, timeout: float | None) -> int:

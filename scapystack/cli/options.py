@@ -127,6 +127,7 @@ def _join(until_end: ExitStack, options: dict[str, Any], config: StackConfig, pe
         netns=netns,
         offload=not options["no_offload"],
         mac=options["hardware"],
+        seed=None if options["seed"] is None else options["seed"].encode(),
         mtu=options["mtu"],
     )
     until_end.callback(tap.close)

@@ -96,4 +96,5 @@ class MemoryLink(BaseLink):
         peer, self.peer = self.peer, None
         if peer is not None:
             peer.peer = None
+            peer.broken = f"{peer.name}: the other end was closed"
         self._queue.clear()

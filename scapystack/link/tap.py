@@ -44,7 +44,7 @@ _IOV_MAX = 1_000  # 1,024 (POSIX's UIO_MAXIOV on Linux) less the headers
 _MIN_FRAME = 14
 
 
-def default_mac(name: str, seed: int | bytes = 0) -> Mac:
+def default_mac(name: str, seed: int | bytes) -> Mac:
     """A locally administered address (IEEE 802, bit 1 of the first octet) that follows from name and seed."""
     octets = seed if isinstance(seed, bytes) else b"%d" % seed
     return b"\x02" + blake2b(name.encode() + b"\0" + octets, digest_size=5, person=b"scapystack-mac").digest()
@@ -61,17 +61,19 @@ class TapLink(BaseLink):
         netns: str | None = None,
         offload: bool = True,
         mac: str | Mac | None = None,
-        seed: int | bytes = 0,
+        seed: int | bytes | None = None,
         mtu: int | None = None,
     ) -> None:
         """Make a TAP, or attach to the one of that name; "" lets the kernel choose a name.
 
         `netns` is the namespace the interface is (or comes to be) in; the descriptor is ours. An
         existing interface is left as it is (addresses, state, MAC address, MTU); `mtu` then bounds
-        only what we send. Raises LinkError.
+        only what we send. Without a `mac` ours follows from the name and the `seed`; without that too, from the
+        name and the kernel's address, which is another one for each TAP that is made. Raises LinkError.
         """
         device = open_tap(name, netns, offload, mtu)
-        self._use(device, parse_mac(mac) if mac else default_mac(device.name, seed), mtu or device.mtu)
+        ours = parse_mac(mac) if mac else default_mac(device.name, device.mac if seed is None else seed)
+        self._use(device, ours, mtu or device.mtu)
 
     def _use(self, device: TunDevice, mac: Mac, mtu: int) -> None:
         if mac == device.mac:

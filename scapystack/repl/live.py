@@ -54,11 +54,11 @@ class Stack(facade.Stack):
         use(self)
         return super().start()
 
-    def close(self) -> None:
+    def close(self, patience_s: float = facade.PATIENCE_S) -> None:
         """As of any stack; one that somebody else runs goes on unobserved."""
         if not self.closed and hasattr(self, "observer"):
             self.observe(False)
-        super().close()
+        super().close(patience_s)
 
     def __repr__(self) -> str:
         with self.driver.lock:

@@ -23,6 +23,11 @@ class StackThread:
         """Whether the loop runs."""
         return self._thread is not None and self._thread.is_alive()
 
+    @property
+    def is_current(self) -> bool:
+        """Whether this is called by the thread itself."""
+        return threading.current_thread() is self._thread
+
     def start(self) -> None:
         """Start the loop; nothing happens if it runs already."""
         if not self.alive:
@@ -38,7 +43,7 @@ class StackThread:
         if thread is None or not thread.is_alive():
             return
         self.driver.stop()
-        if threading.current_thread() is not thread and not self.driver.inside:
+        if not self.is_current and not self.driver.inside:
             thread.join()
             self._thread = None
 

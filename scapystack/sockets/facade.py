@@ -55,6 +55,8 @@ _PROTOCOLS: dict[int, Sequence[int]] = {
     c.SOCK_RAW: range(1, 256),
 }
 _DEFAULT = -1.0
+PATIENCE_S = 2.0
+"""How long `Stack.close` waits for an acknowledgement."""
 
 
 class Stack:
@@ -139,7 +141,7 @@ class Stack:
         neighbour = peer or first_neighbour(address)
         if neighbour is None:
             raise ConfigError(f"{address} leaves no address for a neighbour: give one as `peer`")
-        link = TapLink(name, netns=netns, offload=offload)
+        link = TapLink(name, netns=netns, offload=offload, seed=seed)
         host = None
         try:
             if peer is not None or link.created:
@@ -181,18 +183,42 @@ class Stack:
             self._thread.start()
         return self
 
-    def close(self) -> None:
-        """Close every socket (blocked calls end with EBADF), stop the thread, close the links."""
+    def close(self, patience_s: float = PATIENCE_S) -> None:
+        """Close every socket (blocked calls end with EBADF), see data out, stop the thread, close the links.
+
+        As a kernel does behind a program's end, it goes on until peers have acknowledged what sockets took and the
+        FIN behind it: `patience_s` at most without progress, a minute in all; then who has not is sent a RST. With 0
+        nothing is waited for, nor is it in a simulation (whose time is the program's) or from inside the driver.
+        """
         if self.closed:
             return
         self.closed = True
-        with self.driver.lock:
-            sockets = list(self._ground.sockets)
-        for sock in sockets:
-            sock.close_now()
-        with self.driver.lock:
-            for inbox in list(self.inboxes):
-                inbox.end()
+        try:
+            with self.driver.lock:
+                sockets = list(self._ground.sockets)
+            for sock in sockets:
+                sock.close_now()
+            with self.driver.lock:
+                for inbox in list(self.inboxes):
+                    inbox.end()
+            if patience_s > 0 and self._owned and not self.simulated:
+                self._see_out(patience_s)
+        finally:
+            self._put_away()
+
+    def _see_out(self, patience_s: float) -> None:
+        driver = self.driver
+        inside = driver.inside or (self._thread is not None and self._thread.is_current)
+        if inside or driver.host is not None or not self.net.tcp.connections:
+            return
+        from scapystack.sockets.farewell import see_out  # noqa: PLC0415 - who has nothing open needs none
+
+        if self._thread is None:
+            self._thread = StackThread(driver)
+        self._thread.start()  # for one that the program ran by itself, or whose thread was stopped
+        see_out(self._ground, patience_s)
+
+    def _put_away(self) -> None:
         if self._thread is not None:
             self._thread.stop()
             self._thread = None

@@ -1,5 +1,6 @@
 """The TAP link against the kernel: making and attaching, offload both ways, an interface that goes away."""
 
+import contextlib
 import errno
 import os
 import select
@@ -75,6 +76,18 @@ def test_open_mac_is_not_the_kernels(netns):
     assert link.kernel_mac == ours
     assert link.mac != ours
     link.close()
+
+
+def test_open_default_mac_is_each_taps_own_and_follows_from_a_seed(netns, another_netns):
+    links = [TapLink("tap0", netns=ns.name) for ns in (netns, another_netns)]
+    assert links[0].mac != links[1].mac
+    for link in links:
+        link.close()
+    seeded = []
+    for ns in (netns, another_netns):
+        with contextlib.closing(TapLink("tap0", netns=ns.name, seed=b"same")) as link:
+            seeded.append(link.mac)
+    assert seeded[0] == seeded[1]
 
 
 def test_open_mtu_is_set_on_a_new_interface(netns):

@@ -10,8 +10,10 @@ import pytest
 
 from scapystack import Stack
 from scapystack.base.errors import ConfigError
+from scapystack.hooks import DROP
 from scapystack.link.memory import MemoryLink
 from scapystack.sockets.datagram import DatagramSocket, RawSocket
+from scapystack.sockets.services import start_services
 from scapystack.sockets.stream import StreamSocket
 from tests.unit.sockets.helpers import errno_of
 
@@ -92,6 +94,70 @@ def test_stack_close_sends_fin_to_peers(live):
     one.close()
     assert client.recv(1) == b""
     accepted.close()
+
+
+def read_all(sock):
+    octets = b""
+    while piece := sock.recv(65_536):
+        octets += piece
+    return octets
+
+
+def test_stack_close_right_after_sendall_delivers_everything():
+    a, b = MemoryLink.pair(delay=2_000_000)
+    sent = bytes(range(256)) * 1_000
+    with Stack("10.0.0.1/24", link=a, seed=1) as one:
+        server = one.create_server(("", 4000))
+        with Stack("10.0.0.2/24", link=b, seed=2) as two:
+            two.create_connection(("10.0.0.1", 4000), timeout=SAFETY_S).sendall(sent)
+        accepted, _ = server.accept()
+        assert read_all(accepted) == sent
+        assert two.net.counters["tcp.resets_sent"] == 0
+
+
+def test_stack_close_delivers_for_connections_of_services_and_stacks_without_a_thread(live):
+    one, two = live
+    start_services(one, "source:4019")
+    client = two.create_connection(("10.0.0.1", 4019), timeout=SAFETY_S)
+    client.sendall(b"16000\n")
+    assert len(client.recv(1)) == 1
+    one._thread.stop()
+    one._thread = None
+    one.close()
+    assert len(read_all(client)) == 15_999
+
+
+def test_stack_close_resets_who_does_not_acknowledge():
+    a, b = MemoryLink.pair()
+    with Stack("10.0.0.1/24", link=a, seed=1) as one, Stack("10.0.0.2/24", link=b, seed=2) as two:
+        server = one.create_server(("", 4000))
+        client = two.create_connection(("10.0.0.1", 4000), timeout=SAFETY_S)
+        accepted, _ = server.accept()
+        two.hook("tx", "segment", filter="tcp[13] & 4 = 0")(lambda segment: DROP)  # all but RST
+        client.sendall(b"lost")
+        two.close(0.05)
+        assert errno_of(accepted.recv, 1) == errno.ECONNRESET
+        assert two.net.tcp.connections == {}
+
+
+@pytest.mark.parametrize("patience_s", [0, 2])
+def test_stack_close_waits_for_nobody_who_cannot_answer(patience_s):
+    a, b = MemoryLink.pair()
+    one = Stack("10.0.0.1/24", link=a, seed=1).start()
+    two = Stack("10.0.0.2/24", link=b, seed=2).start()
+    server = one.create_server(("", 4000))
+    client = two.create_connection(("10.0.0.1", 4000), timeout=SAFETY_S)
+    server.accept()
+    if patience_s:
+        a.close()  # a cable that was pulled
+    else:
+        one._thread.stop()
+    waits = []
+    two._ground.wait = lambda *words: waits.append(words)
+    client.sendall(b"to nobody")
+    two.close(patience_s)
+    assert waits == []
+    one.close(0)
 
 
 def test_socket_kinds_and_their_attributes():
