@@ -388,12 +388,13 @@ def _out_of_order(c: Tcb, seq: int, payload: Buffer, gso_size: int) -> None:
     And for a while no ACK is delayed, as at the start: the peer's window will be small. A peer without SACK
     counts duplicates: one is due for each segment that a super-segment was made of.
     """
+    segments = max(-(-len(payload) // gso_size), 1) if gso_size else 1
     c.ack_now = True
-    c.acks_due += 1 if c.sack_ok or not gso_size else max(-(-len(payload) // gso_size), 1)
+    c.acks_due += 1 if c.sack_ok else segments
     c.quick = c.config.quick_acks
     if len(payload):
         c.core.counters["tcp.out_of_order"] += 1
-        c.note().rcv_ooopack += 1
+        c.note().rcv_ooopack += segments
         c.last_text_at = c.core.now
         if c.ooo is NOTHING:
             c.ooo = Reassembly(c.config.max_out_of_order_segments, c.tcp.memory)

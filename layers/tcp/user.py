@@ -21,10 +21,12 @@ from scapystack.layers.tcp.state import (
     CAN_SEND,
     CLOSE_WAIT,
     CLOSED,
+    CWR,
     ESTABLISHED,
     FIN_WAIT_1,
     FIN_WAIT_2,
     LAST_ACK,
+    RECOVERY,
     SYN_RECEIVED,
     SYN_SENT,
     SYNCHRONIZED,
@@ -320,6 +322,8 @@ class Connection(Tcb):
         fresh.start(self.snd_mss, self.cc.initial_window)
         fresh.cwnd = self.cc.cwnd
         fresh.ssthresh = self.cc.ssthresh
+        if self.ca_state in (CWR, RECOVERY):  # one that had no threshold began it: the window is what there is to go by
+            fresh.ssthresh = min(fresh.ssthresh, fresh.cwnd)
         self.cc = fresh
         self.pacer = None if fresh.pacing_rate is None else Pacer()
 

@@ -23,6 +23,7 @@ from scapystack.sockets.channel import Channel, always, readable
 if TYPE_CHECKING:
     from scapystack.base.iface import Interface
     from scapystack.sockets.waiting import Ground
+    from scapystack.stack import NetStack
 
 _OWN = frozenset(("reuse", "keepalive", "linger_s"))  # known, kept, and without effect on datagrams
 _SNDBUF = 212_992
@@ -210,7 +211,13 @@ class _MessageSocket(Socket):
         raise OSError(19, "No such device")
 
     def _held_besides(self) -> list[Callable[[], None]]:
-        return [partial(self._net.leave_group, interface, group) for interface, group in self._groups]
+        return [partial(_leave_group, self._net, *member) for member in self._groups]
+
+
+def _leave_group(net: NetStack, interface: Interface, group: Address) -> None:
+    """An interface that was taken away has taken its memberships along."""
+    if interface in net.interfaces:
+        net.leave_group(interface, group)
 
 
 class DatagramSocket(_MessageSocket):

@@ -98,17 +98,20 @@ class StreamSocket(Socket):
 
     def accept(self) -> tuple[StreamSocket, InetAddress]:
         """The next connection and its peer's address. The new socket blocks."""
-        connection = self._perform(self._accept, Channel.wait_for_read)
-        return self.around(connection), text_address(connection.remote_addr, connection.remote_port)
+        return self._perform(self._accept, Channel.wait_for_read)
 
     def around(self, connection: Connection) -> StreamSocket:
         """A socket for a connection that this one's listener has accepted."""
         return StreamSocket(self._ground, self._proto, connection)
 
-    def _accept(self) -> Connection | None:
+    def _accept(self) -> tuple[StreamSocket, InetAddress] | None:
+        """Under the lock, so that a Ctrl-C behind it leaves a socket, which closes when it is collected."""
         if self._listener is None or not self._listener.open:
             raise os_error(EINVAL)
-        return self._listener.accept()
+        connection = self._listener.accept()
+        if connection is None:
+            return None
+        return self.around(connection), text_address(connection.remote_addr, connection.remote_port)
 
     def connect(self, address: object) -> None:
         """Open a connection and wait until it is made.

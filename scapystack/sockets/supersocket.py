@@ -63,7 +63,8 @@ class Inbox:
         self.frames: deque[tuple[bytes, int]] = deque()
         self.dropped = 0
         self.ended = False
-        self._octets = 0
+        self._came = 0  # octets, ever; `take` alone counts these, `next` those: no count is lost between two threads
+        self._went = 0
         self._stack = stack
         with stack.driver.lock:
             stack.net.taps.append(self.take)
@@ -73,11 +74,11 @@ class Inbox:
         """The tap: keep what is wanted, as it would look on a wire."""
         if self.ended or not self._wants(way, frame):
             return
-        if len(self.frames) >= MAX_FRAMES or self._octets >= MAX_OCTETS:
+        if len(self.frames) >= MAX_FRAMES or self._came - self._went >= MAX_OCTETS:
             self.dropped += 1
             return
         data = finished(frame)
-        self._octets += len(data)
+        self._came += len(data)
         self.frames.append((data, frame.at))
         if len(self.frames) == 1:
             os.eventfd_write(self.fd, 1)
@@ -113,7 +114,7 @@ class Inbox:
                     return None
                 select.select([self.fd], [], [])
                 continue
-            self._octets -= len(item[0])
+            self._went += len(item[0])
             if self.frames or self.ended:
                 os.eventfd_write(self.fd, 1)
             return item

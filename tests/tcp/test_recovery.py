@@ -6,7 +6,7 @@ import pytest
 
 from scapystack.layers.tcp.congestion import names
 from scapystack.layers.tcp.scoreboard import Scoreboard
-from scapystack.layers.tcp.state import RECOVERY
+from scapystack.layers.tcp.state import OPEN, RECOVERY
 from scapystack.layers.tcp.user import Connection
 from tests.harness.tcp import MASK, Peer, TcpWire
 
@@ -130,6 +130,25 @@ def test_congestion_control_changed_keeps_the_windows() -> None:
     c.options.congestion = "cubic"
     c.options_changed()
     assert (c.cc.name, c.cc.cwnd, c.cc.initial_window) == ("cubic", cwnd, initial)
+
+
+def test_congestion_control_changed_in_a_recovery_that_has_no_threshold_goes_by_the_window() -> None:
+    """BBR sets none: whoever takes over would open the window to whatever the peer allows when recovery ends."""
+    wire = TcpWire(congestion="bbr")
+    c = wire.established(rtt_ms=20)
+    c.write(b"x" * 40 * MSS)
+    wire.flush()
+    wire.after(ms=30)
+    for count in (1, 2, 3, 4):
+        wire.send(c, "A", ack=1, sack=((1 + MSS, 1 + (1 + count) * MSS),))
+    assert c.ca_state == RECOVERY
+    window = c.cc.cwnd
+    c.options.congestion = "cubic"
+    c.options_changed()
+    wire.after(ms=40)
+    wire.send(c, "A")
+    assert c.ca_state == OPEN
+    assert c.cc.cwnd < 2 * window
 
 
 def test_congestion_control_is_chosen_by_name() -> None:

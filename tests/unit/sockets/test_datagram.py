@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from scapystack.link.memory import MemoryLink
 from tests.unit.sockets.helpers import errno_of, levels
 
 
@@ -234,6 +235,21 @@ def test_multicast_member_receives_until_it_leaves(still):
     other.close()
     assert lo.multicast_groups == set()
     sender.close()
+
+
+def test_multicast_member_closes_after_its_interface_was_taken_away(still):
+    """A membership that went with it is none to give back, and no reason to keep the others."""
+    link, _ = MemoryLink.pair()
+    gone = still.stack.attach(link, "10.0.0.1/24")
+    lo = still.net.interfaces[0]
+    member = still.udp()
+    for group, ours in (("224.0.0.251", "10.0.0.1"), ("224.0.0.252", "127.0.0.1")):
+        mreq = socket.inet_aton(group) + socket.inet_aton(ours)
+        member.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, mreq)
+    still.driver.detach(link)
+    member.close()
+    assert lo.multicast_groups == set()
+    assert gone not in still.net.interfaces
 
 
 def test_multicast_membership_of_wrong_shape_raises_its_errno(still):

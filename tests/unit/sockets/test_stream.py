@@ -1,6 +1,7 @@
 """Stream sockets without waiting: every call, state and error, in virtual time over the loopback."""
 
 import errno
+import gc
 import socket
 import struct
 
@@ -26,6 +27,29 @@ def test_accept_is_first_in_first_out(still):
     server = still.stack.create_server(("127.0.0.1", 0))
     clients = [still.stack.create_connection(server.getsockname()) for _ in range(5)]
     assert [server.accept()[1] for _ in clients] == [c.getsockname() for c in clients]
+
+
+def test_accept_interrupted_on_its_way_out_leaves_no_connection_that_nobody_has(still, monkeypatch):
+    """A Ctrl-C inside is raised when the stack is left, and what `accept` had taken is in nobody's hands then."""
+    server = still.stack.create_server(("127.0.0.1", 0))
+    client = still.stack.create_connection(server.getsockname())
+    leave = still.driver._leave
+
+    def interrupted():
+        leave()
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    def accept():
+        with pytest.raises(KeyboardInterrupt):
+            server.accept()
+        gc.collect()
+
+    monkeypatch.setattr(still.driver, "_leave", interrupted)
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        accept()
+    still.driver.round()
+    assert client.recv(1) == b""
 
 
 def test_accept_nothing_there_is_blocking_io_error(still):
