@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import select
 import socket
@@ -95,6 +96,16 @@ def test_open_mtu_is_set_on_a_new_interface(netns):
     assert link.mtu == 1400
     assert netns.net.interface("tap0").mtu == 1400
     link.close()
+
+
+@needs("ip")
+def test_open_new_interface_holds_ten_times_as_many_frames_and_one_that_was_there_keeps_its_length(netns):
+    netns.run("ip", "tuntap", "add", "dev", "old0", "mode", "tap")
+    new, old = TapLink("new0", netns=netns.name), TapLink("old0", netns=netns.name)
+    shown = {each["ifname"]: each["txqlen"] for each in json.loads(netns.run("ip", "-j", "link", "show"))}
+    assert (shown["new0"], shown["old0"]) == (10_000, 1_000)
+    new.close()
+    old.close()
 
 
 @pytest.mark.parametrize("options", [[], ["vnet_hdr"], ["multi_queue"], ["vnet_hdr", "multi_queue"]], ids=str)
