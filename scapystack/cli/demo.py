@@ -39,7 +39,7 @@ HEAD, TAIL = 6, 2
 
 
 @click.command("demo")
-@click.option("-w", "capture", metavar="FILE", default="demo.pcapng", help="Where the packets go (demo.pcapng).")
+@click.option("-w", "capture", metavar="FILE", help="Where the packets go (demo.pcapng).")
 @click.option("--memory", is_flag=True, help="A second stack over a memory link, even where a TAP could be had.")
 @click.option("--no-offload", is_flag=True, help="Finish checksums and cut segments here, not in the kernel.")
 @click.option(
@@ -49,7 +49,7 @@ HEAD, TAIL = 6, 2
     help="How headers are read and written.",
 )
 @click.option("-a", "--all", "everything", is_flag=True, help="Print every packet, not only the first and last ones.")
-def command(capture: str, memory: bool, no_offload: bool, codec: str, everything: bool) -> int:
+def command(capture: str | None, memory: bool, no_offload: bool, codec: str, everything: bool) -> int:
     """Show the stack at work beside a real Linux kernel, step by step.
 
     The exit status is 0 if every step held.
@@ -161,17 +161,19 @@ def memory_scene(out: Console, recorder: Recorder, codec: str) -> Iterator[Scene
 class Recorder:
     """Keeps the packets of a step for the screen, and all of them for the capture."""
 
-    def __init__(self, until_end: ExitStack, path: str) -> None:
-        """A place that cannot be written is replaced by one that can."""
+    def __init__(self, until_end: ExitStack, path: str | None) -> None:
+        """None is `demo.pcapng` here, or where one may write if not here. Raises LinkError."""
         from scapystack.link.capture import Capture  # noqa: PLC0415
 
         self.step = ""
         self._packets: list[tuple[int, Frame]] = []
         self._lock = threading.Lock()
         try:
-            self.path = path
-            self.capture: Capture = Capture(path, comment=lambda way, frame: self.step)
+            self.path = path or "demo.pcapng"
+            self.capture: Capture = Capture(self.path, comment=lambda way, frame: self.step)
         except LinkError:
+            if path is not None:
+                raise
             self.path = str(Path(tempfile.mkdtemp(prefix="scapystack-")) / "demo.pcapng")
             self.capture = Capture(self.path, comment=lambda way, frame: self.step)
         until_end.callback(self.capture.close)

@@ -78,7 +78,8 @@ class _Program:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            sys.excepthook(type(error), error, _beyond_us(error))
+            error = error.with_traceback(_beyond_us(error))
+            sys.excepthook(type(error), error, error.__traceback__)
             return 1
         finally:
             sys.argv, sys.path[:] = argv, path

@@ -145,3 +145,6 @@ def _fill_standard_descriptors() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+    # what was closed when Python began is None, which nobody can print to
+    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115 - as long as we live
+    sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115

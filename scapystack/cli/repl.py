@@ -15,7 +15,7 @@ from scapystack.cli.options import link_options, opened
 @click.command("repl")
 @link_options
 @click.option("-c", "code", metavar="CODE", help="Run this Python in place of a console, and end.")
-def command(code: str | None, **link: Any) -> None:
+def command(code: str | None, **link: Any) -> int:
     """Scapy's console, IPython's where that is installed, beside a running stack.
 
     It has Scapy's names and ours: stack, iface, conns(), explain(), fork(), ...; lsc() lists them. Scapy's sr1(),
@@ -26,7 +26,7 @@ def command(code: str | None, **link: Any) -> None:
         from scapystack.repl.console import Console  # noqa: PLC0415
 
         with Console(stack, vars(names)) as console:
-            if code is not None:
-                console.run(code)
-            else:
+            if code is None:
                 console.interact()
+                return 0
+            return console.run(code)

@@ -41,9 +41,20 @@ class Console:
         self._until_end.close()
         self.stack.close()
 
-    def run(self, code: str) -> None:
-        """Run a program in the session. Raises what it raises."""
-        exec(compile(code, "<repl -c>", "exec"), self.names)
+    def run(self, code: str) -> int:
+        """Run a program in the session; its exit status. Its own errors are shown as Python shows them.
+
+        Raises what stacks and sockets raise: ScapystackError, OSError.
+        """
+        try:
+            exec(compile(code, "<repl -c>", "exec"), self.names)
+        except (ScapystackError, OSError):
+            raise
+        except Exception as error:
+            here = error.__traceback__
+            sys.excepthook(type(error), error.with_traceback(here and here.tb_next), error.__traceback__)
+            return 1
+        return 0
 
     def interact(self) -> None:
         """Scapy's console, until the end of input: IPython's where that is installed, else Python's own."""

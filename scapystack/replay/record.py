@@ -10,6 +10,7 @@ written a second ago survives a process that is killed.
 from __future__ import annotations
 
 import gzip
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, fields
@@ -29,6 +30,8 @@ from scapystack.layers.tcp.tcb import Options
 from scapystack.replay.roster import ENDPOINTS, NUMBERED, Roster
 from scapystack.replay.values import encode
 from scapystack.stack import NetStack
+
+_log = logging.getLogger("scapystack")
 
 FORMAT = "scapystack recording 1"
 CALL, SET, OPTION, FRAME, POLL, OUT, CONFIG, GONE = range(8)
@@ -227,11 +230,19 @@ class Recorder:
                 self._flushed_at = now
                 file.flush()
         except (OSError, ValueError) as error:
+            self._failed(error)
+            self.close()
+
+    def _failed(self, error: OSError | ValueError) -> None:
+        if not self.error:
             self.error = f"cannot write {self.path}: {getattr(error, 'strerror', None) or error}"
-            self._file = None
+            _log.warning("%s; the recording ends here", self.error)
 
     def close(self) -> None:
-        """End the recording; the stack goes on, unrecorded."""
+        """End the recording; the stack goes on, unrecorded. Harmless when repeated."""
         file, self._file = self._file, None
         if file is not None:
-            file.close()
+            try:
+                file.close()
+            except OSError as error:  # what it could not write before, it cannot write now
+                self._failed(error)

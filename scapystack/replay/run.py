@@ -8,6 +8,7 @@ others go on. Read `conversations` for how a capture is split and `tcp` for what
 from __future__ import annotations
 
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -149,15 +150,68 @@ def replay_each(
         for name in names:
             yield from _file(name, plan, lambda *task: [_one(*task)], progress)
         return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("fork")) as pool:
-        for name in names:
-            queue: deque[Future[Result]] = deque()
+    with ProcessPoolExecutor(jobs, get_context("fork"), _Worker.begin) as pool:
+        try:
+            yield from _shared(names, plan, jobs, pool, progress)
+        except BaseException:  # Ctrl-C, or nobody wants the rest
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
-            def take(*task: Any, queue: deque[Future[Result]] = queue) -> list[Result]:
-                queue.append(pool.submit(_one, *task))
-                return [queue.popleft().result()] if len(queue) > _AHEAD * jobs else []
 
-            yield from _file(name, plan, take, progress, lambda queue=queue: [each.result() for each in queue])  # type: ignore[misc]
+def _shared(
+    names: list[str], plan: Plan, jobs: int, pool: ProcessPoolExecutor, progress: Progress | None
+) -> Iterator[Result]:
+    """The results of all files, from the processes of the pool."""
+    for name in names:
+        queue: deque[Future[Result]] = deque()
+
+        def take(*task: Any, queue: deque[Future[Result]] = queue) -> list[Result]:
+            queue.append(_Worker.submit(pool, *task))
+            return [queue.popleft().result()] if len(queue) > _AHEAD * jobs else []
+
+        yield from _file(name, plan, take, progress, lambda queue=queue: [each.result() for each in queue])  # type: ignore[misc]
+
+
+class _Worker:
+    """A process of the pool. Ctrl-C at a terminal reaches it as it does the one that prints: it ends silently, what
+    it works on is given up, and what it is still asked for as well. (It is not torn out of reading the pool's pipe,
+    which others go on reading.)
+    """
+
+    busy = False
+    ended = False
+
+    @classmethod
+    def submit(cls, pool: ProcessPoolExecutor, *task: Any) -> Future[Result]:
+        """Have a conversation replayed; processes that this makes hear no Ctrl-C before they are ready for it."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+        try:
+            return pool.submit(cls.one, *task)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    @classmethod
+    def begin(cls) -> None:
+        """Called once in each."""
+        signal.signal(signal.SIGINT, cls._end)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
+
+    @classmethod
+    def _end(cls, number: int, frame: object) -> None:
+        cls.ended = True
+        if cls.busy:
+            raise SystemExit(128 + number)
+
+    @classmethod
+    def one(cls, *task: Any) -> Result:
+        """A conversation."""
+        cls.busy = True
+        try:
+            if cls.ended:
+                raise SystemExit(128 + signal.SIGINT)
+            return _one(*task)
+        finally:
+            cls.busy = False
 
 
 def _worth(names: list[str]) -> int:
@@ -193,7 +247,8 @@ def _file(
                 yield Result(name, verdict=ERROR, reason=f"there is no conversation in it ({left_out})")
     except OSError as error:
         yield from rest()
-        yield Result(name, verdict=ERROR, reason=error.strerror or str(error))
+        other = f"{error.filename}: " if error.filename and str(error.filename) != name else ""  # a golden transcript
+        yield Result(name, verdict=ERROR, reason=other + (error.strerror or str(error)))
     except ScapystackError as error:
         yield from rest()
         yield Result(name, verdict=ERROR, reason=str(error).removeprefix(f"{name} "))
@@ -208,7 +263,12 @@ def _one(name: str, reader: CaptureReader, conversation: Conversation, role: str
     transcript = Transcript(START, golden)
     kind = TcpReplay if conversation.proto == PROTO_TCP else DatagramReplay
     played = kind(conversation, reader, role == "client", plan.terms, transcript)
-    played.run()
+    try:
+        played.run()
+    except BaseException:
+        if golden is not None:
+            golden.abandon()
+        raise
     result.findings = played.findings.told()
     result.packets = transcript.packets
     result.sent, result.received = played.counts

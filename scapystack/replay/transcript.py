@@ -14,6 +14,7 @@ update. Neither a comparison nor an update holds more than a few lines in memory
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import deque
@@ -226,14 +227,22 @@ class Golden:
     def close(self, before: deque[str], *, keep: bool = True) -> None:
         """The replay is over. With `keep` false nothing is written."""
         if self._file is not None:
+            if not keep:
+                self.abandon()
+                return
             self._file.close()
             self._file = None
-            if keep:
-                self._beside().replace(self.path)
-            else:
-                self._beside().unlink()
+            self._beside().replace(self.path)
         elif self.exists and not self.told:
             expected = next(self._lines, None)
             if expected is not None:
                 self._seen += 1
                 self._tell(list(before), expected, None, ["the replay ends before it"])
+
+    def abandon(self) -> None:
+        """Leave nothing of what was to be written. Harmless when repeated."""
+        file, self._file = self._file, None
+        if file is not None:
+            self._beside().unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a full disk
+                file.close()

@@ -308,6 +308,28 @@ def test_rerun_of_a_recording_whose_writer_was_killed_goes_as_far_as_it_can(reco
         assert again.differences == []
 
 
+def test_recording_on_a_full_disk_ends_with_a_warning_and_the_stack_goes_on(caplog):
+    simulation = Simulation()
+    ours, theirs = MemoryLink.pair()
+    net = NetStack(StackConfig(), seed=1)
+    recorder = Recorder("/dev/full", net, 1)
+    with (
+        Stack("10.0.0.1/24", link=ours, net=net, simulation=simulation) as stack,
+        Stack("10.0.0.2/24", link=theirs, simulation=simulation),
+    ):
+        for _ in range(3):
+            assert stack.ping("10.0.0.2").rtt_ms is not None
+            simulation.run_for(1_000 * MS)
+    recorder.close()
+    assert recorder.error == "cannot write /dev/full: No space left on device"
+    assert caplog.messages == [f"{recorder.error}; the recording ends here"]
+
+
+def test_recording_that_fits_no_more_when_it_ends_is_a_warning(caplog):
+    Recorder("/dev/full", NetStack(StackConfig(), seed=1), 1).close()
+    assert caplog.messages == ["cannot write /dev/full: No space left on device; the recording ends here"]
+
+
 def test_rerun_of_what_is_no_recording_is_one_clear_error(tmp_path):
     (tmp_path / "text").write_text("no recording")
     with gzip.open(tmp_path / "other", "wb") as file:

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from scapystack.base.errors import ConfigError
 from scapystack.cli.main import program
 from scapystack.layers.tcp import transmit as transmit_module
 from scapystack.replay import replay
+from scapystack.replay.tcp import TcpReplay
 
 PCAPS = Path(__file__).parents[2] / "pcaps"
 NC = PCAPS / "nc-transfer.pcap"
@@ -119,6 +122,42 @@ def test_replay_broken_file_is_one_line_and_the_others_go_on(tmp_path):
     assert lines[8].startswith("  ERR  incomplete: the last packet is cut at octet ")
     assert lines[10].startswith("  ok   1 server")
     assert lines[11] == "2 passed, 4 error"
+
+
+def test_replay_update_that_cannot_be_written_names_the_place(tmp_path):
+    capture = Path(shutil.copy(NC, tmp_path))
+    (tmp_path / "golden").write_text("no directory")
+    status, told = run("--update-golden", capture)
+    assert (status, told.splitlines()[1]) == (1, f"  ERR  {tmp_path / 'golden'}: File exists")
+
+
+def test_replay_interrupted_update_leaves_the_old_transcript_and_nothing_else(tmp_path, monkeypatch):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    capture = Path(shutil.copy(NC, tmp_path))
+    replay(capture, update_golden=True)
+    (golden,) = (tmp_path / "golden").iterdir()
+    before = golden.read_text()
+    monkeypatch.setattr(TcpReplay, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        replay(capture, update_golden=True)
+    assert list((tmp_path / "golden").iterdir()) == [golden]
+    assert golden.read_text() == before
+
+
+def test_replay_ctrl_c_while_processes_work_ends_them_all_in_silence():
+    code = (
+        "import os, signal, sys\n"
+        "from scapystack.cli.main import main\n"
+        "from scapystack.replay import run\n"
+        "run._one = lambda *task: os.killpg(0, signal.SIGINT)\n"
+        "sys.argv = ['scapystack', 'replay', '-j', '2', *sys.argv[1:]]\n"
+        "main()"
+    )
+    words = [sys.executable, "-c", code, *[str(NC)] * 20]
+    told = subprocess.run(words, capture_output=True, text=True, check=False, start_new_session=True)
+    assert (told.returncode, told.stdout, told.stderr.strip()) == (130, "", "")
 
 
 def test_replay_json_is_one_object_a_line():

@@ -12,6 +12,7 @@ from scapystack.base.addr import mac
 from scapystack.base.config import StackConfig
 from scapystack.base.frames import Frame
 from scapystack.cli import clients, demo, doctor, guardian, nc, options, run
+from scapystack.cli.exec import _Program as run_program
 from scapystack.cli.options import Setup
 from scapystack.describe import Describer
 from scapystack.link.memory import MemoryLink
@@ -25,6 +26,18 @@ def pair():
     ours, theirs = MemoryLink.pair()
     with Stack("10.0.0.1/24", link=ours, seed=1) as stack, Stack("10.0.0.2/24", link=theirs, seed=2) as other:
         yield stack, other
+
+
+# --- exec
+
+
+def test_exec_a_program_that_fails_shows_its_own_lines_alone(tmp_path, capsys):
+    program = tmp_path / "program.py"
+    program.write_text("def f():\n    raise ValueError(3)\n\n\nf()\n")
+    assert run_program(("python", str(program)))() == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f'Traceback (most recent call last):\n  File "{program}", line 5, in <module>\n')
+    assert told.endswith("ValueError: 3\n")
 
 
 # --- options

@@ -62,8 +62,15 @@ def test_demo_without_a_tap_says_why_and_what_would_help(tmp_path, before, reaso
 
 
 def test_demo_where_nothing_can_be_written_puts_its_capture_elsewhere(tmp_path):
-    told = demo("--memory", "-w", "/nosuch/directory/demo.pcapng", cwd=tmp_path)
+    (tmp_path / "demo.pcapng").mkdir()  # as good as no right to write, which root always has
+    told = demo("--memory", cwd=tmp_path)
     assert told.returncode == 0
     path = told.stdout.splitlines()[-1].partition(":")[0]
     assert path.endswith("/demo.pcapng")
     assert read_capture(path)
+
+
+def test_demo_a_capture_that_was_asked_for_and_cannot_be_written_is_one_line(tmp_path):
+    told = demo("--memory", "-w", "/nosuch/directory/demo.pcapng", cwd=tmp_path)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr == "scapystack: cannot write /nosuch/directory/demo.pcapng: No such file or directory\n"

@@ -109,3 +109,11 @@ def test_program_started_without_descriptors_gives_their_numbers_to_nobody():
     )
     told = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False)
     assert told.stderr == "/dev/null /dev/null"
+
+
+@pytest.mark.parametrize("words", [["--version"], ["doctor", "--nosuch"]])
+def test_program_started_with_all_descriptors_closed_ends_in_silence(tmp_path, words):
+    said = tmp_path / "said"
+    line = 'exec 2>&-; "$0" -m scapystack "$@" <&- >&-; echo $? >said'
+    subprocess.run(["sh", "-c", line, sys.executable, *words], cwd=tmp_path, check=True)
+    assert said.read_text() == ("0\n" if words == ["--version"] else "2\n")

@@ -7,6 +7,7 @@ import pytest
 
 from scapystack.base.errors import ConfigError
 from scapystack.repl import session, which
+from scapystack.repl.console import Console
 from tests.unit.repl.world import World
 
 
@@ -32,6 +33,19 @@ def test_ls_knows_connections_and_layers(world, capsys):
     out = capsys.readouterr().out
     assert f"= {c.info().snd_nxt}" in out
     assert "urgptr" in out
+
+
+def test_console_runs_a_program_whose_own_errors_are_python_s(world, capsys):
+    console = Console(world.stack, {"connect": world.connect})
+    assert console.run("c, _ = connect()\nprint(c.state)") == 0
+    assert console.run("c.hold()\n1 / 0") == 1
+    told = capsys.readouterr()
+    assert told.out == "ESTABLISHED\n"
+    assert told.err.startswith('Traceback (most recent call last):\n  File "<repl -c>", line 2, in <module>\n')
+    assert "ZeroDivisionError" in told.err
+    assert console.run("print(") == 1
+    with pytest.raises(ConfigError):
+        console.run("c.release(); c.step()")
 
 
 def test_lsc_lists_ours_beside_scapy_s(capsys):
