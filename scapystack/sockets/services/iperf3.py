@@ -280,11 +280,11 @@ class Iperf3(Service):
         while True:
             try:
                 message = endpoint.recv_message()
+                if message is None:
+                    return
+                self._datagram(message.data, message.src, message.port, message.dst)
             except OSError:
-                continue  # an ICMP error of something that was sent
-            if message is None:
-                return
-            self._datagram(message.data, message.src, message.port, message.dst)
+                continue  # an ICMP error of something that was sent, or no way back to this one
 
     def _datagram(self, data: bytes, src: Address, port: int, dst: Address) -> None:
         test = self.test

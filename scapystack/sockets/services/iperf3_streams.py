@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from scapystack.base.types import SECOND, Address, Nanoseconds
@@ -17,9 +17,9 @@ _BURST = 64
 """Datagrams that a stream sends at once at most."""
 
 
-@cache
+@lru_cache(maxsize=4)
 def block(size: int) -> bytes:
-    """What is sent over TCP: TCP keeps `bytes` without copying, so one serves all streams."""
+    """What is sent over TCP: TCP keeps `bytes` without copying, so one serves all streams. Clients say the size."""
     return bytes(size)
 
 

@@ -5,9 +5,14 @@ import socket
 import struct
 
 import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
 
+from scapystack.base.frames import Frame
+from scapystack.link.memory import MemoryLink
 from scapystack.sockets.services import iperf3_wire as wire
 from scapystack.sockets.services.iperf3 import Iperf3
+from scapystack.sockets.services.iperf3_streams import block
 
 LO = "127.0.0.1"
 PORT = 5201
@@ -316,3 +321,23 @@ def test_iperf3_close_ends_all(still, service):
     service.close()
     assert not service.sessions
     assert service.test is None
+
+
+def test_iperf3_many_tests_of_different_sizes_keep_no_memory():
+    """A client that asks for another block each time must not have them all kept."""
+    for size in range(1, 100):
+        assert block(size) == bytes(size)
+    assert block.cache_info().currsize <= 4
+
+
+def test_iperf3_udp_hello_to_which_no_way_leads_back_begins_no_stream(still, service):
+    """A forged source: nothing is raised in the round."""
+    link, wire_end = MemoryLink.pair()
+    still.stack.attach(link, "10.0.0.1/24")
+    client = Client(still)
+    client.begins(udp=True, time=1, len=100)
+    frame = Ether(src="02:00:00:00:00:09", dst="02:00:00:00:00:01") / IP(src="198.51.100.7", dst="10.0.0.1")
+    wire_end.write([Frame(bytes(frame / UDP(sport=9, dport=PORT) / b"9876"))])
+    still.driver.round()
+    assert still.net.udp.datagrams_in == 1
+    assert service.test.streams == []
