@@ -30,6 +30,7 @@ from scapystack.layers.ethernet import TYPE_ARP, TYPE_IPV4, Ethernet
 from scapystack.layers.icmp import Icmp
 from scapystack.layers.ipv4 import Ipv4
 from scapystack.layers.routing import RouteEntry
+from scapystack.layers.tcp import congestion
 from scapystack.layers.tcp.demux import Tcp
 from scapystack.layers.udp import Udp
 
@@ -43,6 +44,7 @@ class NetStack:
 
     `interfaces[0]` is the loopback. `taps` are called with `"rx"` or `"tx"` and each frame, as it is
     on the link's side of the `hooks`. Every call belongs to one thread at a time (a driver's lock).
+    Raises ConfigError for a configuration, or a codec, that cannot be.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class NetStack:
     ) -> None:
         self.config = config if config is not None else StackConfig()
         self.config.check()
+        congestion.make(self.config.tcp.congestion)  # now, and not with the first SYN
         self.core = core = Core(self.config, make_codec(codec) if isinstance(codec, str) else codec, Rng(seed))
         self.interfaces: list[Interface] = []
         self.taps: list[Callable[[str, Frame], None]] = []

@@ -90,6 +90,8 @@ class Reassembly:
         """Drop the farthest pieces until what is left costs no more than `cost`."""
         while self._starts and self.cost > cost:
             self._drop_last()
+        if not self._starts:
+            self.fresh = 0
         self._count()
 
     def insert(self, seq: int, data: Buffer, rcv_nxt: int) -> bool:

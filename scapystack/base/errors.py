@@ -48,6 +48,7 @@ _TEXT = {
     _errno.EACCES: "Permission denied",
     _errno.ENOBUFS: "No buffer space available",
     _errno.ENETDOWN: "Network is down",
+    _errno.ENODEV: "No such device",
     _errno.ENOPROTOOPT: "Protocol not available",
     _errno.EAFNOSUPPORT: "Address family not supported by protocol",
 }

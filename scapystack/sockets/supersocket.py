@@ -14,7 +14,7 @@ import select
 import time
 from collections import deque
 from contextlib import suppress
-from errno import EAFNOSUPPORT
+from errno import EAFNOSUPPORT, ENODEV
 from typing import TYPE_CHECKING, Any
 
 from scapy.layers.inet import IP
@@ -205,11 +205,16 @@ class L2Socket(StackSocket):
     desc = "frames of an interface of a scapystack"
 
     def send(self, x: Any) -> int:
-        """Put a frame on the link as it is; its octets. It passes hooks and captures like the stack's own."""
+        """Put a frame on the link as it is; its octets. It passes hooks and captures like the stack's own.
+
+        Raises OSError: ENODEV, the interface was taken away.
+        """
         data = bytes(x)
         x.sent_time = time.time()
         frame = Frame(data, (), self._interface)
         with self._driver.entered() as net:
+            if self._interface not in net.interfaces:
+                raise os_error(ENODEV)
             self._claim(frame)
             net.ethernet.emit(frame)
         return len(data)

@@ -67,6 +67,19 @@ def test_out_of_order_octets_of_a_connection_are_bounded_by_its_window() -> None
     check(wire.tcp)
 
 
+def test_out_of_order_octets_that_all_had_to_go_leave_no_acks_owed_for_them() -> None:
+    """Each later ACK would leave as often as there were ranges that none has told of."""
+    wire = TcpWire(max_out_of_order_bytes=1000)
+    (c,) = several(wire, 1)
+    for n in (2, 4, 6, 8):
+        wire.send(c, "A", seq=1 + n * 1000, payload=bytes(1000), flush=False)
+    wire.flush()
+    assert not c.ooo
+    wire.clear()
+    wire.send(c, "A", payload=bytes(2 * MSS))
+    wire.expect(f"A ack={1 + 2 * MSS}")
+
+
 def test_out_of_order_octets_of_the_stack_are_bounded_and_the_far_end_goes() -> None:
     """The pieces next to the gap stay, so that the stream goes on from there."""
     bound = 100 * (1000 + PIECE)

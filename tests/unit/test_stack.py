@@ -25,6 +25,14 @@ def test_stack_begins_with_a_loopback_and_nothing_to_do():
     assert net.take_ready() == []
 
 
+def test_stack_with_a_congestion_control_that_there_is_not_is_none():
+    """Else the first SYN from the wire would raise it."""
+    config = StackConfig()
+    config.set("tcp.congestion", "vegas")
+    with pytest.raises(ConfigError, match="one of: bbr, cubic, reno"):
+        NetStack(config)
+
+
 def test_stack_extra_calls_are_harmless():
     wire = Wire()
     for _ in range(3):

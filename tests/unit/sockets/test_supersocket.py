@@ -299,3 +299,14 @@ def test_simulated_stack_says_why_scapy_cannot_wait_for_it():
     with pytest.raises(ConfigError, match="real time"):
         stack.l3socket()
     stack.close()
+
+
+def test_l2socket_of_an_interface_that_was_taken_away_sends_nowhere(stacks):
+    one, _ = stacks
+    link, other = MemoryLink.pair(("mem1", "mem1"))
+    one.attach(link, "10.98.0.1/24")
+    with one.l2socket(one.net.interfaces[1]) as sock:
+        one.driver.detach(one.driver.links[one.net.interfaces[1].index])
+        with pytest.raises(OSError, match="No such device"):
+            sock.send(Ether() / ARP())
+    assert not other.read()
