@@ -145,6 +145,9 @@ def established(c: Tcb) -> None:
     """
     c.move(FIN_WAIT_1 if c.fin_queued else ESTABLISHED)
     c.heard_at = c.core.now
+    if c.syn_pending:  # a SYN came in this very burst, and what settles it behind: an ACK is all that it still asks for
+        c.syn_pending = False
+        c.ack_now = True
     if not c.early:
         c.board = Scoreboard(c.snd_una)
     if not c.early or c.syn_retransmitted:

@@ -366,3 +366,30 @@ def test_connect_stack_without_a_way_back_drops_the_syn() -> None:
     wire.syn(dport=81)
     wire.expect_nothing()
     assert not wire.tcp.connections
+
+
+def test_syn_received_syn_again_and_ack_in_one_burst_leaves_no_syn_behind_the_handshake() -> None:
+    """What the SYN asked for is settled by the ACK: the text is acknowledged, and no SYN leaves in ESTABLISHED."""
+    wire = TcpWire()
+    c = wire.reach(SYN_RECEIVED)
+    wire.raw("S", PEER_ISS, 0, options=wire.syn_options())
+    wire.send(c, "A", flush=False)
+    wire.send(c, "PA", payload=b"x" * 1460, flush=False)
+    wire.send(c, "PA", payload=b"x" * 1460)
+    wire.expect("A ack=2921")
+    assert c.state == ESTABLISHED
+
+
+def test_simultaneous_open_syn_and_its_ack_in_one_burst_is_acknowledged_and_text_leaves() -> None:
+    """MUST-10: our SYN and ACK was due, and is not any more; what waits for the handshake may go."""
+    wire = TcpWire(fastopen=1)
+    c = wire.tcp.connect(PEER, PORT, local_port=PEER_PORT, fastopen=True)
+    c.write(b"hello")
+    wire.flush()
+    wire.clear()
+    options = wire.syn_options()
+    wire.raw("S", PEER_ISS, 0, options=options, sport=PORT, dport=PEER_PORT)
+    wire.raw("SA", PEER_ISS, c.snd_nxt, options=options, sport=PORT, dport=PEER_PORT)
+    wire.flush()
+    wire.expect("PA seq=1 ack=1 len=5")
+    assert c.state == ESTABLISHED
