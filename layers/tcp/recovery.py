@@ -195,9 +195,19 @@ def enter(c: Tcb, state: int, now: Nanoseconds) -> None:
 
 
 def on_ecn_echo(c: Tcb, now: Nanoseconds) -> None:
-    """RFC 3168 section 6.1.2: an ECE is as good as a loss, once a window, and nothing has to be sent again."""
-    if c.ca_state == OPEN:
+    """RFC 3168 section 6.1.2: an ECE is as good as a loss, once a window, and nothing has to be sent again.
+
+    Where all of that window has arrived there is no flight to bring down, and no ACK would end it.
+    """
+    if c.ca_state != OPEN:
+        return
+    if c.board.una < c.board.nxt:
         enter(c, CWR, now)
+        return
+    c.cc.on_loss(c.cc.cwnd, now)
+    c.cc.on_recovery_exit(now)
+    if c.ecn is not None:
+        c.ecn.reduced(c.board.nxt)
 
 
 def _leave(c: Tcb, episode: Episode, now: Nanoseconds) -> None:

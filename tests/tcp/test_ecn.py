@@ -169,6 +169,22 @@ def test_echo_halves_the_window_once_and_is_told_of_it() -> None:
     assert c.total_retrans == 0
 
 
+def test_echo_with_nothing_in_flight_reduces_the_window_and_text_still_leaves() -> None:
+    """No ACK would end a reduction that has no flight to bring down: what was written then would never be sent."""
+    wire, c = sending(4)
+    wire.send(c, "A", ack=1 + 4 * MSS)
+    wire.clear()
+    cwnd = c.cc.cwnd
+    wire.send(c, "EA")
+    assert c.ca_state == OPEN
+    assert c.cc.cwnd == cwnd // 2
+    c.write(b"x" * MSS)
+    wire.flush()
+    wire.expect(f"PAC seq={1 + 4 * MSS} len={MSS}")
+    wire.send(c, "EA", ack=1 + 4 * MSS)
+    assert (c.ca_state, c.cc.cwnd) == (OPEN, cwnd // 2)
+
+
 def test_echo_without_agreement_is_ignored() -> None:
     wire = TcpWire(initial_cwnd_segments=10)
     c = wire.established()
