@@ -78,8 +78,9 @@ def time_axis(axes: Axes, seconds: float) -> float:
 
 def plain_numbers(axis: Any) -> None:
     """Whole numbers with commas on an axis."""
-    from matplotlib.ticker import StrMethodFormatter  # noqa: PLC0415
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter  # noqa: PLC0415
 
+    axis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 

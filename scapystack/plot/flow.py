@@ -101,9 +101,8 @@ class Flow:
 
     @property
     def lasts(self) -> float:
-        """Seconds from the first to the last."""
-        times = [self.seen[-1].at] if self.seen else [0.0]
-        return max(times + [at for at, _ in self.events[-1:]])
+        """Seconds from the first to the last segment; TIME-WAIT, which a trace tells of, is not part of it."""
+        return self.seen[-1].at if self.seen else 0.0
 
     def seconds(self, at: Nanoseconds) -> float:
         """A time of the recording as seconds from its beginning."""

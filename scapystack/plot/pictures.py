@@ -8,7 +8,7 @@ from scapystack.base.errors import ConfigError
 from scapystack.plot import curves, ladder, sequence, statechart
 from scapystack.plot.canvas import DARK, TCPTRACE, Figure, figure, style
 from scapystack.plot.flow import SIDES
-from scapystack.plot.sources import Source, flow_of
+from scapystack.plot.sources import Source, exchange_of, flow_of
 
 _GRAPHS: dict[str, Callable[..., None]] = {
     "sequence": sequence.draw,
@@ -27,19 +27,19 @@ def plot(
 
     `kind` is one of `KINDS`; `conversation` its number in the source (without one, the longest TCP conversation);
     `side` whose text a graph is about, `client` or `server` (without one, who sent more; of states both).
-    A ladder has `most` segments at most. Raises ConfigError for
-    what does not exist, LinkError for a file that is neither a capture nor a trace, OSError, and
-    ScapystackError where matplotlib is not installed.
+    A ladder has `most` packets at most, and may be of UDP, ICMP or ARP. Raises ConfigError for what does not exist,
+    LinkError for a file that is neither a capture nor a trace, OSError, and ScapystackError where matplotlib is not
+    installed.
     """
     if kind not in KINDS:
         raise ConfigError(f"no picture named {kind!r}; one of: {', '.join(KINDS)}")
     if side is not None and side not in SIDES:
         raise ConfigError(f"a side is client or server, not {side!r}")
     with style(dark):
-        flow = flow_of(source, conversation)
         colours = DARK if dark else TCPTRACE
         if kind == "ladder":
-            return ladder.draw(flow, colours, "white" if dark else "black", most)
+            return ladder.draw(exchange_of(source, conversation, most), colours, "white" if dark else "black")
+        flow = flow_of(source, conversation)
         if kind == "state":
             return statechart.draw(flow, None if side is None else SIDES.index(side), dark)
         about = flow.sender if side is None else SIDES.index(side)

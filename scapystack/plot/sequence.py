@@ -65,7 +65,7 @@ def _answers(axes: Axes, found: Direction, factor: float, colours: dict[str, str
             times, lefts, rights = zip(*blocks, strict=True)
             axes.vlines(times, lefts, rights, color=colours["sack"], linewidth=1, label=name, gid=name, zorder=2)
             newest = [(at * factor, right) for at, _, right, twice, first in found.sacks if first and twice == double]
-            letters(axes, newest, letter, colours["sack"], f"{letter} labels")
+            letters(axes, newest, letter, colours["sack"], f"{letter} labels", 14)  # above an R at the same place
     letters(axes, [(at * factor, y) for at, y in found.third], "3", colours["ack"], "3 labels", -7)
     letters(axes, [(at * factor, y) for at, y in found.closed], "Z", colours["window"], "Z labels", -7)
 
@@ -74,7 +74,7 @@ def _limit(axes: Axes, found: Direction) -> None:
     """Let a window that reaches far beyond the data not make them small: the picture ends below it, and says so."""
     top = max([seen.end for seen, _ in found.sent] + [int(y) for _, y in found.acks], default=0)
     highest = max((edge for _, edge in found.edges), default=0)
-    axes.margins(x=0.03, y=0.06)
+    axes.margins(x=0.03, y=0.08)
     if top and highest > top * _ROOM:
         axes.set_ylim(-0.06 * top, top * 1.12)
         axes.text(

@@ -1,13 +1,13 @@
 """What can be drawn: capture files, traces, and packets that a program holds; one conversation of them is chosen.
 
-Read `flow` first.
+Read `flow` first, and for ladders `exchange`.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -17,14 +17,16 @@ from scapystack.base.errors import ConfigError
 from scapystack.base.frames import Frame
 from scapystack.base.offload import finished
 from scapystack.link.pcapread import CapturedPacket, CaptureReader
+from scapystack.plot.exchange import Asking, Exchange, askings, of_asking, of_datagrams, of_flow
 from scapystack.plot.flow import Flow, of_conversation, of_trace
-from scapystack.replay.conversations import Splitter
+from scapystack.replay.conversations import Conversation, Splitter
 from scapystack.trace.events import Event
 from scapystack.trace.files import read_trace
 
 Source: TypeAlias = "str | Path | Flow | Iterable[Any]"
 """A file's name; or packets, each a `CapturedPacket`, a Scapy packet from Ethernet on, or a (time in ns, `Frame`);
 or the events of a `Tracer`; or a flow that was made before."""
+_ONLY_LADDER = ": of others there is only a ladder"
 
 
 @dataclass(slots=True)
@@ -79,6 +81,22 @@ def flow_of(source: Source, conversation: int | None = None) -> Flow:
     return _of_capture(cast(CaptureReader, _Held(things)), conversation)
 
 
+def exchange_of(source: Source, conversation: int | None, most: int) -> Exchange:
+    """The conversation with this number, of any protocol, as a ladder has it: its first `most` packets.
+
+    Without a number that of `flow_of`, and where there is no TCP, the one that has most packets. Raises as that does.
+    """
+    if isinstance(source, str | Path) and not _is_trace(source):
+        with CaptureReader(source) as reader:
+            return _exchange_of_capture(reader, conversation, most)
+    if isinstance(source, Flow | str | Path):
+        return of_flow(flow_of(source, conversation), most)
+    things = list(source)
+    if things and isinstance(things[0], dict):
+        return of_flow(_of_events(things, conversation), most)
+    return _exchange_of_capture(cast(CaptureReader, _Held(things)), conversation, most)
+
+
 def conversations(path: str | Path) -> list[Found]:
     """All that a file has. Raises as `flow_of`."""
     if _is_trace(path):
@@ -87,7 +105,7 @@ def conversations(path: str | Path) -> list[Found]:
             for n, events in _by_connection(read_trace(path)).items()
         ]
     with CaptureReader(path) as reader:
-        found = [Found(each.number, each.title, len(each.places)) for each in Splitter(reader)]
+        found = [Found(each.number, each.title, len(each.places)) for each in _all_of(reader)]
     return sorted(found, key=lambda each: each.number)
 
 
@@ -113,16 +131,43 @@ def _of_events(events: Iterable[Event], number: int | None) -> Flow:
     return of_trace(connections[chosen])
 
 
+def _all_of(reader: CaptureReader) -> list[Conversation | Asking]:
+    """Every conversation of a capture, ARP's behind the others."""
+    splitter = Splitter(reader)
+    found: list[Conversation | Asking] = list(splitter)
+    return [*found, *askings(reader, splitter.conversations + 1)]
+
+
 def _of_capture(reader: CaptureReader, number: int | None) -> Flow:
-    every = list(Splitter(reader))
-    tcp = [each for each in every if each.proto == PROTO_TCP]
+    every = _all_of(reader)
+    tcp = [each for each in every if _is_tcp(each)]
     if not tcp:
-        raise ConfigError("there is no TCP conversation in this capture")
+        raise ConfigError(f"there is no TCP conversation in this capture{_ONLY_LADDER if every else ''}")
+    chosen = _chosen(tcp if number is None else every, number)
+    if not _is_tcp(chosen):
+        raise ConfigError(f"conversation {number} is not TCP ({chosen.title}){_ONLY_LADDER}")
+    return of_conversation(cast(Conversation, chosen), reader)
+
+
+def _exchange_of_capture(reader: CaptureReader, number: int | None, most: int) -> Exchange:
+    every = _all_of(reader)
+    if not every:
+        raise ConfigError("there is no conversation in this capture")
+    tcp = [each for each in every if _is_tcp(each)]
+    chosen = _chosen(tcp or every if number is None else every, number)
+    if isinstance(chosen, Asking):
+        return of_asking(chosen, reader, most)
+    return of_flow(of_conversation(chosen, reader), most) if _is_tcp(chosen) else of_datagrams(chosen, reader, most)
+
+
+def _is_tcp(each: Conversation | Asking) -> bool:
+    return isinstance(each, Conversation) and each.proto == PROTO_TCP
+
+
+def _chosen(every: Sequence[Conversation | Asking], number: int | None) -> Conversation | Asking:
     if number is None:
-        return of_conversation(max(tcp, key=lambda each: len(each.places)), reader)
-    for each in tcp:
+        return max(every, key=lambda each: len(each.places))
+    for each in every:
         if each.number == number:
-            return of_conversation(each, reader)
-    other = next((each.title for each in every if each.number == number), "")
-    why = f"conversation {number} is not TCP ({other})" if other else f"there is no conversation {number}"
-    raise ConfigError(f"{why} in this capture: --list shows those that there are")
+            return each
+    raise ConfigError(f"there is no conversation {number} in this capture: --list shows those that there are")

@@ -42,7 +42,7 @@ def draw(names: Sequence[str], arrows: Sequence[Arrow], width: int) -> str:
             row,
             places[arrow.source],
             places[arrow.target],
-            _label(arrow.text),
+            label(arrow.text),
             lost=arrow.arrivals is not None and not arrow.arrivals,
         )
         when = ", ".join(f"{at * 1e3:.3f}" for at in arrow.arrivals or ())
@@ -50,7 +50,8 @@ def draw(names: Sequence[str], arrows: Sequence[Arrow], width: int) -> str:
     return "\n".join(lines)
 
 
-def _label(text: str) -> str:
+def label(text: str) -> str:
+    """What a line of `describe` says beside the addresses, without TCP's options."""
     return _OPTIONS.sub("", _ADDRESSES.sub("", text))
 
 

@@ -22,8 +22,9 @@ def test_commands_and_example_make_the_pictures_of_the_document(tmp_path: Path) 
         assert f"(img/{image})" in text
         assert size(tmp_path / name) == size(pictures.ROOT / "docs" / "img" / image)
     assert (tmp_path / "ladder.svg").read_text().count("length") > 10
-    (ladder,) = re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    ladder, datagrams = re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert ladder.splitlines()[:-1] == printed.splitlines()[: len(ladder.splitlines()) - 1]
+    assert datagrams in printed
     assert len(re.findall(r"^ +\d TCP 10\.0\.0\.2:40000", printed, re.MULTILINE)) == 2
 
 

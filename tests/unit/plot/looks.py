@@ -6,10 +6,10 @@ from matplotlib.text import Text
 
 
 def drawn(picture):
-    """The renderer, once everything has its place."""
-    canvas = FigureCanvasAgg(picture)
-    canvas.draw()
-    return canvas.get_renderer()
+    """The renderer, once everything has its place. A picture is drawn once: nobody changes it after."""
+    if not isinstance(picture.canvas, FigureCanvasAgg):
+        FigureCanvasAgg(picture).draw()
+    return picture.canvas.get_renderer()
 
 
 def texts(picture):

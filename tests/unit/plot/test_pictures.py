@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from scapy.layers.l2 import ARP, Ether
 
 from scapystack.base.errors import ConfigError, LinkError, ScapystackError
 from scapystack.layers.tcp.state import CLOSED, STATE_NAMES, TRANSITIONS
@@ -78,6 +79,19 @@ def picture_words(picture):
     return "\n".join(text.get_text() for text in looks.texts(picture))
 
 
+def test_plot_throughput_of_a_trace_ends_with_the_segments_and_not_with_time_wait(recorded):
+    flow = flow_of(recorded.path)
+    assert flow.events[-1][0] > 60 > flow.lasts
+    assert plot(flow, "throughput").axes[0].get_xlim()[1] < flow.lasts * 1.2 * 1e3
+
+
+def test_plot_sequence_without_text_has_whole_numbers_on_its_axis():
+    picture = plot(PCAPS / "refused.pcap")
+    assert looks.cut_off(picture) == []
+    numbers = [label.get_text() for label in picture.axes[0].get_yticklabels()]
+    assert len(numbers) == len(set(numbers))
+
+
 def test_plot_capture_and_trace_of_the_same_transfer_agree(recorded):
     ours, captured = flow_of(recorded.path), flow_of(recorded.packets)
     assert captured.ends == ours.ends
@@ -126,7 +140,49 @@ def test_ladder_text_has_an_arrow_for_each_segment_and_says_what_is_left_out():
     assert len(lines) == 2 + len(flow_of(PCAPS / "syn-lost.pcap").seen)
     assert lines[3].endswith(">|")
     assert "length 0 (sent again) -" in lines[3]
-    assert ladder_text(PCAPS / "syn-lost.pcap", most=3).splitlines()[-1] == "... and 11 more segments"
+    assert ladder_text(PCAPS / "syn-lost.pcap", most=3).splitlines()[-1] == "... and 11 more packets"
+
+
+@pytest.mark.parametrize(
+    ("name", "conversation", "said"),
+    [
+        ("ping", None, ["echo request, id 31985, seq 1, length 64", "echo reply, id 31985, seq 1, length 64"]),
+        ("udp", None, ["UDP, length 20", "UDP, length 0"]),
+        ("udp-fragments", None, ["UDP, length 9000 (in 7 fragments)", "UDP, length 5000 (in 4 fragments)"]),
+        ("udp-refused", None, ["UDP, length 14", "10.0.0.1 udp port 53 unreachable"]),
+        ("udp-pmtu", 1, ["UDP, length 1300", "10.0.1.2 unreachable - need to frag (mtu 1000) (from 10.0.0.254)"]),
+        (
+            "udp-pmtu",
+            2,
+            ["Request who-has 10.0.0.1 tell 10.0.0.254, length 28", "Reply 10.0.0.1 is-at 02:00:"],
+        ),
+    ],
+)
+def test_ladder_of_what_is_no_tcp_has_each_packet_from_who_sent_it(name, conversation, said):
+    path = PCAPS / f"{name}.pcap"
+    _, _, asked, answered, *rest = ladder_text(path, conversation).splitlines()
+    assert said[0] in asked
+    assert asked.endswith(">|")
+    assert said[1] in answered
+    assert "|<--" in answered
+    picture = plot(path, "ladder", conversation=conversation)
+    labels = [text.get_text() for text in looks.texts(picture) if text.get_gid() == "label"]
+    assert len(labels) == 2 + len(rest)
+    assert looks.cut_off(picture) == []
+    assert looks.overlapping(picture, "label", "time") == []
+
+
+def test_ladder_says_how_many_packets_of_datagrams_are_left_out():
+    assert ladder_text(PCAPS / "udp.pcap", most=3).splitlines()[-1] == "... and 7 more packets"
+    assert ladder_text(PCAPS / "udp-pmtu.pcap", 2, most=1).splitlines()[-1] == "... and 1 more packets"
+
+
+def test_ladder_of_arp_of_another_kind_or_cut_short_is_left_out():
+    frame = Ether(dst="ff:ff:ff:ff:ff:ff") / ARP(psrc="10.0.0.1", pdst="10.0.0.2")
+    odd = [Ether(bytes(frame)[:30]), Ether() / ARP(ptype=0x86DD, plen=16, psrc="::1", pdst="::2")]
+    assert len(ladder_text([frame, *odd]).splitlines()) == 3
+    with pytest.raises(ConfigError, match="no conversation in this capture"):
+        ladder_text(odd)
 
 
 # -- states ------------------------------------------------------------------------------------------
@@ -179,8 +235,10 @@ def test_plot_of_another_file_or_protocol_says_so(tmp_path, recorded):
     other.write_text("hello")
     with pytest.raises(LinkError, match="neither a pcap nor a pcapng"):
         plot(other)
-    with pytest.raises(ConfigError, match="no TCP conversation"):
+    with pytest.raises(ConfigError, match="no TCP conversation in this capture: of others there is only a ladder"):
         plot(PCAPS / "ping.pcap")
+    with pytest.raises(ConfigError, match=r"2 is not TCP \(ARP 10.0.0.254 > 10.0.0.1\): of others"):
+        plot(PCAPS / "pmtu.pcap", conversation=2)
     with pytest.raises(ConfigError, match="no connection 2 in this trace: 1 to 1"):
         plot(recorded.path, conversation=2)
 
