@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import errno
 
-from scapystack.base.types import MILLISECOND, Nanoseconds
+from scapystack.base.types import MILLISECOND, SECOND, Nanoseconds
 from scapystack.layers.tcp import pathmtu, recovery
 from scapystack.layers.tcp.output import probe_window, send_keepalive, send_new, send_probe
 from scapystack.layers.tcp.state import FIN_WAIT_2, SYN_RECEIVED, SYN_SENT, SYNCHRONIZED, TIME_WAIT
 from scapystack.layers.tcp.tcb import NEVER, Tcb
 
 _KEPT_ALIVE = SYNCHRONIZED - {TIME_WAIT}
+_MOMENT = MILLISECOND
+_UNREAD = SECOND
+"""So long may an ACK wait with others to be read, and no timer takes what it is for as lost: 1,000 connections that all
+send have thousands under way, and a link's queue holds more than is read in 200 ms."""
 
 
 def expire(c: Tcb, now: Nanoseconds) -> None:
@@ -26,15 +30,18 @@ def expire(c: Tcb, now: Nanoseconds) -> None:
     if c.pace_at <= now:
         c.pace_at = NEVER
         c.mark_dirty()
-    if c.reorder_at <= now:
-        c.reorder_at = NEVER
-        recovery.on_reorder_timer(c, now)
-    if c.probe_at <= now:
-        c.probe_at = NEVER
-        _loss_probe(c, now)
-    if c.rtx_at <= now:
-        c.rtx_at = NEVER
-        _retransmission(c, now)
+    if c.core.more and now - _UNREAD < min(c.reorder_at, c.probe_at, c.rtx_at) <= now:
+        c.arm(now + _MOMENT)  # the ACK may wait to be read
+    else:
+        if c.reorder_at <= now:
+            c.reorder_at = NEVER
+            recovery.on_reorder_timer(c, now)
+        if c.probe_at <= now:
+            c.probe_at = NEVER
+            _loss_probe(c, now)
+        if c.rtx_at <= now:
+            c.rtx_at = NEVER
+            _retransmission(c, now)
     if c.persist_at <= now:
         c.persist_at = NEVER
         _persist(c, now)

@@ -345,3 +345,32 @@ def test_orphan_gives_up_like_any_other() -> None:
     assert c.state == CLOSED
     assert len(wire.tcp.orphans) == 0
     assert wire.deadline_ms() is None
+
+
+def test_timeout_waits_while_frames_wait_to_be_read() -> None:
+    """The ACK may be among them; a connection that hears nothing for a second more is served all the same."""
+    wire = TcpWire()
+    c = wire.established()
+    c.write(b"hello")
+    wire.flush()
+    wire.expect("PA seq=1 len=5")
+    wire.core.more = True
+    wire.after(ms=1_100)
+    wire.expect_nothing()
+    assert c.total_retrans == 0
+    wire.after(ms=1_000)
+    wire.expect("PA seq=1 len=5")
+
+
+def test_timeout_that_waited_is_forgotten_when_the_ack_was_among_what_waited() -> None:
+    wire = TcpWire()
+    c = wire.established()
+    c.write(b"hello")
+    wire.flush()
+    wire.expect("PA seq=1 len=5")
+    wire.core.more = True
+    wire.after(ms=1_100)
+    wire.core.more = False
+    wire.send(c, "A", ack=6)
+    wire.after(ms=5_000)
+    wire.expect_nothing()
