@@ -126,6 +126,8 @@ class NetStack:
         """
         core = self.core
         core.now = max(core.now, now)
+        if more and not core.more:
+            core.more_since = core.now
         core.more = more
         core.timers.expire(core.now)
         ip = self.ipv4

@@ -17,8 +17,8 @@ from scapystack.layers.tcp.tcb import NEVER, Tcb
 _KEPT_ALIVE = SYNCHRONIZED - {TIME_WAIT}
 _MOMENT = MILLISECOND
 _UNREAD = SECOND
-"""So long may an ACK wait with others to be read, and no timer takes what it is for as lost: 1,000 connections that all
-send have thousands under way, and a link's queue holds more than is read in 200 ms."""
+"""So long may frames wait to be read without a break, and no timer takes for lost what their ACKs are for: 1,000
+connections that all send have thousands under way, and a link's queue holds more than is read in 200 ms."""
 
 
 def expire(c: Tcb, now: Nanoseconds) -> None:
@@ -30,18 +30,20 @@ def expire(c: Tcb, now: Nanoseconds) -> None:
     if c.pace_at <= now:
         c.pace_at = NEVER
         c.mark_dirty()
-    if c.core.more and now - _UNREAD < min(c.reorder_at, c.probe_at, c.rtx_at) <= now:
-        c.arm(now + _MOMENT)  # the ACK may wait to be read
-    else:
-        if c.reorder_at <= now:
-            c.reorder_at = NEVER
-            recovery.on_reorder_timer(c, now)
-        if c.probe_at <= now:
-            c.probe_at = NEVER
-            _loss_probe(c, now)
-        if c.rtx_at <= now:
-            c.rtx_at = NEVER
-            _retransmission(c, now)
+    core = c.core
+    if core.more and now - core.more_since < _UNREAD:
+        # the ACK may wait to be read
+        at = now + _MOMENT
+        c.reorder_at, c.probe_at, c.rtx_at = max(c.reorder_at, at), max(c.probe_at, at), max(c.rtx_at, at)
+    if c.reorder_at <= now:
+        c.reorder_at = NEVER
+        recovery.on_reorder_timer(c, now)
+    if c.probe_at <= now:
+        c.probe_at = NEVER
+        _loss_probe(c, now)
+    if c.rtx_at <= now:
+        c.rtx_at = NEVER
+        _retransmission(c, now)
     if c.persist_at <= now:
         c.persist_at = NEVER
         _persist(c, now)

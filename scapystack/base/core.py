@@ -20,7 +20,7 @@ from scapystack.base.types import Nanoseconds
 class Core:
     """Shared by reference by every layer of a stack; made by `NetStack`."""
 
-    __slots__ = ("codec", "config", "counters", "more", "now", "outbox", "ready", "rng", "timers")
+    __slots__ = ("codec", "config", "counters", "more", "more_since", "now", "outbox", "ready", "rng", "timers")
 
     def __init__(self, config: StackConfig, codec: Codec, rng: Rng) -> None:
         self.config = config
@@ -31,6 +31,7 @@ class Core:
         self.now: Nanoseconds = 0
         self.more = False
         """Further frames wait to be read: what leaves now is not the last for a while. Of the output pass."""
+        self.more_since: Nanoseconds = 0
         self.outbox: list[Frame] = []
         self.ready: list[Endpoint] = []
 
