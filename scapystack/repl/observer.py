@@ -1,7 +1,7 @@
 """`Observer`: sees what each packet does to a stack: connections before and after, counters, timers.
 
-It stands in three places of a running stack: around `NetStack.accept`, `Tcp.flush` and `Tcp.expire`, whose names the
-instances get for as long as it is attached; a stack without one pays nothing. With one, a packet costs two snapshots
+It stands in three places of a running stack (`hooks.around`): around `NetStack.accept`, `Tcp.flush` and `Tcp.expire`; a
+stack without one pays nothing. With one, a packet costs two snapshots
 of its connection more, and the segments of one read are not joined (`tcp.coalesce`), so that each is seen alone.
 The same places stop the timers of one connection. Everything here happens under the driver's lock.
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from scapystack.base.frames import Frame
 from scapystack.base.offload import finished, split
 from scapystack.base.types import Nanoseconds
+from scapystack.hooks.around import Around
 from scapystack.layers.tcp.info import snapshot
 from scapystack.layers.tcp.tcb import NEVER, Tcb
 from scapystack.repl.records import Pass, Record
@@ -36,6 +37,7 @@ class Observer:
         self.records: deque[Record] = deque()
         self.sinks: list[Callable[[Record], None]] = []
         self.attached = False
+        self._around: list[Around] = []
         self.rounds = 0
         """Output passes so far: what came before one is answered by what leaves until the next."""
         self._net = net
@@ -61,9 +63,11 @@ class Observer:
         self.attached = True
         self._coalesce, net.config.tcp.coalesce = net.config.tcp.coalesce, False
         net.taps.append(self._tap)
-        vars(net)["accept"] = self._accept
-        vars(net.tcp)["flush"] = self._flush
-        vars(net.tcp)["expire"] = self._expire
+        self._around = [
+            Around(net, "accept", self._accept),
+            Around(net.tcp, "flush", self._flush),
+            Around(net.tcp, "expire", self._expire),
+        ]
 
     def detach(self) -> None:
         """End, and leave no trace; timers that stand still go on."""
@@ -73,9 +77,14 @@ class Observer:
         for c in list(self._paused):
             self.resume(c)
         self.attached = False
-        net.config.tcp.coalesce = self._coalesce
         net.taps.remove(self._tap)
-        del vars(net)["accept"], vars(net.tcp)["flush"], vars(net.tcp)["expire"]
+        others = [each for tap in net.taps if isinstance(each := getattr(tap, "__self__", None), Observer)]
+        if others:  # who ends last puts it back
+            others[0]._coalesce |= self._coalesce
+        else:
+            net.config.tcp.coalesce = self._coalesce
+        for each in self._around:
+            each.end()
         self._pending.clear()
         self._passes.clear()
         self._open.clear()
@@ -102,7 +111,7 @@ class Observer:
             self._octets -= len(self.records.popleft().octets)
         return record
 
-    def _accept(self, frame: Frame, now: Nanoseconds) -> None:
+    def _accept(self, accept: Callable[[Frame, Nanoseconds], None], frame: Frame, now: Nanoseconds) -> None:
         net = self._net
         known = self._pending.pop(id(frame), None)
         record = known[1] if known is not None else self._keep("rx", frame, flow_of(frame))
@@ -117,7 +126,7 @@ class Observer:
             ports = {port for _, port in net.tcp.listeners}
             record.listened = flow[1] in ports
         counted = dict(net.counters)
-        type(net).accept(net, frame, now)
+        accept(frame, now)
         record.counted = _difference(net, counted)
         if c is None and flow is not None:
             c = net.tcp.connections.get(flow)
@@ -127,19 +136,21 @@ class Observer:
 
     # -- what leaves -----------------------------------------------------------------------------------
 
-    def _flush(self) -> None:
+    def _flush(self, flush: Callable[[], None]) -> None:
         self.rounds += 1
         net = self._net
         tcp = net.tcp
         if tcp.dirty:
             touched = [(c, snapshot(c)) for c in dict.fromkeys(tcp.dirty)]
             counted = dict(net.counters)
-            type(tcp).flush(tcp)
+            flush()
             difference = _difference(net, counted)
             for c, before in touched:
                 causes = self._causes.pop(c.key, [])
                 arrivals = [record for record in self._open if record.flow == c.key]
                 self._note(c, Pass(net.core.now, before, snapshot(c), causes, arrivals, difference))
+        else:
+            flush()
         self._causes.clear()
         kept = [record for _, record in self._pending.values()]  # by a hook
         self._pending.clear()
@@ -157,7 +168,7 @@ class Observer:
             made.arrivals = [*old.arrivals, *made.arrivals]
         self._passes[c.key] = made
 
-    def _expire(self, c: Tcb, now: Nanoseconds) -> None:
+    def _expire(self, expire: Callable[[Tcb, Nanoseconds], None], c: Tcb, now: Nanoseconds) -> None:
         if c in self._paused:
             for name in TIMERS:
                 if (at := getattr(c, name + "_at")) <= now:
@@ -166,7 +177,7 @@ class Observer:
             return
         due = [name for name in TIMERS if getattr(c, name + "_at") <= now]
         key, before, counted = c.key, snapshot(c), dict(self._net.counters)
-        type(self._net.tcp).expire(self._net.tcp, c, now)
+        expire(c, now)
         difference = _difference(self._net, counted)
         if "rtx" in due and "probe" in due:  # at one time: the probe takes the RTO's place (RFC 8985 section 7.2)
             due.remove("probe" if difference.get("tcp.timeouts") else "rtx")

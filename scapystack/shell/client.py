@@ -41,8 +41,8 @@ class Client:
         self._wire = Wire(sock)
         self._statuses: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
         self._words: SimpleQueue[list[str]] = SimpleQueue()
-        self._wants = False
-        self._read, self._write = os.pipe()  # wakes `run` where the reading thread has news
+        self._interrupted = False
+        self._read, self._write = os.pipe()  # wakes `run` where the reading thread or Ctrl-C has news
         size = shutil.get_terminal_size()
         if terminal is None:
             terminal = os.isatty(1)
@@ -88,6 +88,7 @@ class Client:
 
     def run(self, line: str, *, with_input: bool = True) -> int:
         """Run a line of commands; its status. Ctrl-C meanwhile ends the command. LinkError: the stack is gone."""
+        self._interrupted = False
         self._put(wire.RUN, line.encode())
         before = None
         if threading.current_thread() is threading.main_thread():
@@ -99,7 +100,8 @@ class Client:
                 signal.signal(signal.SIGINT, before)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        self._put(wire.INTERRUPT)
+        self._interrupted = True
+        os.write(self._write, b"i")  # `_follow` says it: what was interrupted here may hold the wire
 
     def _put(self, kind: bytes, octets: bytes = b"") -> None:
         try:
@@ -114,12 +116,18 @@ class Client:
             watched = [self._read, 0] if wants and with_input else [self._read]
             ready, _, _ = select.select(watched, [], [])
             if self._read in ready:
-                if os.read(self._read, 1) == b"s":
+                news = os.read(self._read, 1)
+                if news == b"s":
                     told = self._statuses.get()
                     if told is None:
                         raise LinkError(GONE)
                     self.left = bool(told["left"])
                     return int(told["status"])
+                if news == b"i":
+                    if self._interrupted:  # else it was for the line before
+                        self._interrupted = False
+                        self._put(wire.INTERRUPT)
+                    continue
                 wants = True
                 if not with_input:
                     self._put(wire.INPUT)

@@ -20,6 +20,7 @@ from scapystack.base.frames import CSUM_NONE
 from scapystack.base.guard import tcp_header
 from scapystack.base.segment import Segment, flags_text
 from scapystack.base.types import Buffer, Nanoseconds
+from scapystack.hooks.around import Around
 from scapystack.layers.tcp.demux import Key, Tcp
 from scapystack.layers.tcp.info import TIMERS, TcpInfo, snapshot
 from scapystack.layers.tcp.options import parse_options
@@ -56,14 +57,14 @@ class Tracer:
         net.ipv4.register(PROTO_TCP, self)
         net.tcp.ip = self._way_out
         net.tcp.observers.append(self._moved)
-        net.tcp.expire = self._expire  # type: ignore[method-assign]
+        self._around = Around(net.tcp, "expire", self._expire)
 
     def detach(self) -> None:
         """Watch no longer. The last tracer that was attached goes first."""
         self.net.ipv4.register(PROTO_TCP, self._tcp)
         self._tcp.ip = self._way_out.ip
         self._tcp.observers.remove(self._moved)
-        del self._tcp.expire
+        self._around.end()
 
     # -- what happens ----------------------------------------------------------------------------------
 
@@ -89,11 +90,11 @@ class Tracer:
         if c is not None:
             self._tell(self._number(c), c, "out", {"segment": self._segment(head, octets)})
 
-    def _expire(self, c: Tcb, now: Nanoseconds) -> None:
+    def _expire(self, expire: Callable[[Tcb, Nanoseconds], None], c: Tcb, now: Nanoseconds) -> None:
         due = [name for name in TIMERS if getattr(c, name + "_at") <= now]
         number = self._number(c)
         self._moves = []
-        Tcp.expire(self._tcp, c, now)
+        expire(c, now)
         if due:
             self._tell(number, c, "timer", {"timers": due})
         self._let_go()

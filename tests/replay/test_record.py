@@ -17,6 +17,7 @@ from scapystack.layers.tcp import transmit
 from scapystack.link.impair import ImpairedLink, Impairment
 from scapystack.link.memory import MemoryLink
 from scapystack.link.pcapread import read_capture
+from scapystack.repl.observer import Observer
 from scapystack.replay import Recorder, Rerun
 from scapystack.replay.roster import CALLS, ENDPOINTS
 from scapystack.replay.values import Reader, encode
@@ -25,6 +26,7 @@ from scapystack.sockets import Stack
 from scapystack.sockets import constants as c
 from scapystack.sockets.services import start_services
 from scapystack.stack import NetStack
+from scapystack.trace import Tracer
 
 MS = 1_000_000
 TEXT = bytes(range(256)) * 300
@@ -298,6 +300,35 @@ def test_rerun_program_says_what_it_found_and_writes_a_capture(recording, tmp_pa
     done = run(program, ["rerun", str(recording), "--until", "999"], standalone_mode=False)
     assert done.return_value == 1
     assert f"{len(packets)} frames" in done.output
+
+
+def test_session_that_is_traced_and_observed_as_well_is_recorded_whole(tmp_path):
+    events = []
+    with Session(tmp_path / "session") as session:
+        tracer = Tracer(session.net, events.append, clock=session.simulation.clock)
+        one, two = Observer(session.net), Observer(session.net)
+        one.attach()
+        two.attach()
+        ours, peer = session.connected()
+        ours.sendall(TEXT)
+        ours.shutdown(c.SHUT_WR)
+        assert everything(peer) == TEXT
+        peer.close()
+        ours.close()
+        session.simulation.run_for(61_000 * MS)  # TIME-WAIT
+        frames = session.recorder.frames
+        seen = [(each.way, each.octets, each.causes) for each in one.records]
+        assert seen == [(each.way, each.octets, each.causes) for each in two.records]
+        one.detach()
+        assert not session.net.config.tcp.coalesce  # the other one still wants it so
+        two.detach()
+        tracer.detach()
+        assert session.net.config.tcp.coalesce
+        session.ours.ping("10.0.0.2")
+        assert session.recorder.frames >= frames + 2
+        frames = session.recorder.frames
+    assert [e["timers"] for e in events if e["event"] == "timer"] == [["wait"]]
+    assert rerun(tmp_path / "session").frames == frames
 
 
 def test_rerun_of_a_recording_whose_writer_was_killed_goes_as_far_as_it_can(recording, tmp_path):
