@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from scapystack.base.addr import ip_text
@@ -28,9 +29,9 @@ Settings = StackConfig | Mapping[str, Any] | None
 
 
 def config_of(settings: Settings) -> StackConfig:
-    """The configuration that `settings` means. Raises ConfigError for what there is not."""
+    """The configuration that `settings` means, the host's own. Raises ConfigError for what there is not."""
     if isinstance(settings, StackConfig):
-        return settings
+        return deepcopy(settings)
     config = StackConfig()
     for name, value in (settings or {}).items():
         config.set(name, str(value))

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Sent:
-    """One frame that was put on a link: when (ns), from which end, and what of it is to arrive."""
+    """One frame that was put on a link: when (ns), from which end, what of it is to arrive, and whom it was for (of a
+    frame for all, the last one on the link)."""
 
     at: Nanoseconds
     end: End
     frame: Frame
     passages: Sequence[Passage]
+    to: End | None = None
 
     def fate(self) -> str:
         """What became of it, unless it is simply arriving."""
@@ -51,11 +53,13 @@ class Trace:
     def __init__(self, links: Sequence[SimLink], limit: int) -> None:
         self.links = list(links)
         self.entries: deque[Sent] = deque(maxlen=limit)
+        # hosts leave their links when the network is closed, and a trace is often looked at behind that
+        self._names = {link: [end.owner.name for end in link.ends] for link in self.links}
         for link in self.links:
             link.watchers.append(self._note)
 
     def _note(self, end: End, frame: Frame, passages: Sequence[Passage]) -> None:
-        self.entries.append(Sent(end.link.network.now, end, frame, passages))
+        self.entries.append(Sent(end.link.network.now, end, frame, passages, _receiver(end, frame)))
 
     def stop(self) -> None:
         """Remember no more."""
@@ -82,19 +86,20 @@ class Trace:
         names: list[str] = []
         for sent, text in self._described():
             network = sent.end.link.network
-            names += [end.owner.name for end in sent.end.link.ends if end.owner.name not in names]
+            names += [name for name in self._names[sent.end.link] if name not in names]
             times = [network.seconds(passage.at) for passage in sent.passages if not passage.lost]
-            arrows.append(Arrow(network.seconds(sent.at), sent.end.owner.name, _receiver(sent).owner.name, text, times))
+            sender = sent.end.owner.name
+            receiver = sent.to.owner.name if sent.to is not None else sender
+            arrows.append(Arrow(network.seconds(sent.at), sender, receiver, text, times))
         return draw(names, arrows, width)
 
     def __str__(self) -> str:
         return self.ladder()
 
 
-def _receiver(sent: Sent) -> End:
-    """Whom it was for; of a frame for all, the last one on the link."""
-    destination = bytes(sent.frame.head[:6])
-    return next((end for end in sent.end.others if end.mac == destination), sent.end.others[-1])
+def _receiver(end: End, frame: Frame) -> End | None:
+    destination = bytes(frame.head[:6])
+    return next((other for other in end.others if other.mac == destination), end.others[-1] if end.others else None)
 
 
 def watch_for_capture(capture: Capture, places: Sequence[SimLink | Host]) -> None:

@@ -127,6 +127,13 @@ def test_hosts_have_configurations_of_their_own():
             net.host("c", {"tcp.sock": 1})
 
 
+def test_hosts_share_no_configuration_with_a_router_that_was_given_the_same():
+    with Network() as net:
+        config = StackConfig()
+        a, r = net.host("a", config), net.router("r", config)
+        assert (a.net.config.ip.forward, r.net.config.ip.forward, config.ip.forward) == (False, True, False)
+
+
 def test_what_cannot_be_is_one_clear_line():
     with Network() as net:
         a, b = net.host("a"), net.host("b")

@@ -55,6 +55,14 @@ def test_ladder_has_a_column_for_each_member_and_a_time_for_each_arrival(traced)
     assert str(trace) == trace.ladder()
 
 
+def test_ladder_is_the_same_when_the_network_is_closed(traced):
+    net, trace = traced
+    before, lines = trace.ladder(), trace.lines()
+    trace.stop()
+    net.close()
+    assert (trace.ladder(), trace.lines()) == (before, lines)
+
+
 def test_trace_keeps_the_latest_and_stops():
     with Network() as net:
         a, b = net.host("a"), net.host("b")
