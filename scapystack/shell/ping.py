@@ -62,7 +62,7 @@ def ping2_command(
     address = host(target)
     data = pattern(size)
     with session.net() as net:
-        ident = net.core.rng.below(0xFFFF) + 1
+        ident = net.core.rng.derive(f"ping2 {session.now}").below(0xFFFF) + 1  # a rerun must find the stack's own again
     with session.stack.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sock:
         if ttl:
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)

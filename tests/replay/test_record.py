@@ -22,6 +22,7 @@ from scapystack.replay import Recorder, Rerun
 from scapystack.replay.roster import CALLS, ENDPOINTS
 from scapystack.replay.values import Reader, encode
 from scapystack.runtime.virtual import Simulation
+from scapystack.shell.session import told
 from scapystack.sockets import Stack
 from scapystack.sockets import constants as c
 from scapystack.sockets.services import start_services
@@ -328,6 +329,15 @@ def test_session_that_is_traced_and_observed_as_well_is_recorded_whole(tmp_path)
         assert session.recorder.frames >= frames + 2
         frames = session.recorder.frames
     assert [e["timers"] for e in events if e["event"] == "timer"] == [["wait"]]
+    assert rerun(tmp_path / "session").frames == frames
+
+
+def test_session_with_commands_of_the_shell_rerun(tmp_path):
+    with Session(tmp_path / "session") as session:
+        driver, simulation = session.ours.driver, session.simulation
+        for line in ("ping2 -c 1 10.0.0.2", "ping -c 1 10.0.0.2"):
+            assert told(driver, line, simulation=simulation)[0] == 0
+        frames = session.recorder.frames
     assert rerun(tmp_path / "session").frames == frames
 
 
