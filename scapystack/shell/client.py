@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any
@@ -42,6 +43,7 @@ class Client:
         self._statuses: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
         self._words: SimpleQueue[list[str]] = SimpleQueue()
         self._interrupted = False
+        self._failed: OSError | None = None
         self._read, self._write = os.pipe()  # wakes `run` where the reading thread or Ctrl-C has news
         size = shutil.get_terminal_size()
         if terminal is None:
@@ -72,7 +74,11 @@ class Client:
         while (piece := self._wire.take()) is not None:
             kind, octets = piece
             if kind in (wire.OUT, wire.ERR):
-                _print(sys.stdout if kind == wire.OUT else sys.stderr, octets)
+                error = _print(sys.stdout if kind == wire.OUT else sys.stderr, octets)
+                if error is not None and kind == wire.OUT:
+                    self._failed = self._failed or error
+                    with suppress(LinkError):
+                        self._put(wire.INTERRUPT)  # nobody reads what the command says
             elif kind == wire.STATUS:
                 self._statuses.put(json.loads(octets))
                 os.write(self._write, b"s")
@@ -87,17 +93,24 @@ class Client:
         self.on_lost()
 
     def run(self, line: str, *, with_input: bool = True) -> int:
-        """Run a line of commands; its status. Ctrl-C meanwhile ends the command. LinkError: the stack is gone."""
+        """Run a line of commands; its status. Ctrl-C meanwhile ends the command.
+
+        Raises LinkError where the stack is gone, OSError where standard output takes no more (a pipe's reader has
+        ended), which ends the command as well.
+        """
         self._interrupted = False
         self._put(wire.RUN, line.encode())
         before = None
         if threading.current_thread() is threading.main_thread():
             before = signal.signal(signal.SIGINT, self._interrupt)
         try:
-            return self._follow(with_input)
+            status = self._follow(with_input)
         finally:
             if before is not None:
                 signal.signal(signal.SIGINT, before)
+        if self._failed is not None:
+            raise self._failed
+        return status
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._interrupted = True
@@ -161,10 +174,10 @@ class Client:
         self.close()
 
 
-def _print(stream: Any, octets: bytes) -> None:
-    """Octets, as they are where the stream takes them so; a reader that went away is no reason to stop."""
+def _print(stream: Any, octets: bytes) -> OSError | None:
+    """Octets, as they are where the stream takes them so; the error where it takes no more."""
     if stream is None:  # closed by whoever started us
-        return
+        return None
     try:
         if hasattr(stream, "buffer") and not _patched(stream):
             stream.flush()
@@ -172,8 +185,11 @@ def _print(stream: Any, octets: bytes) -> None:
         else:
             stream.write(octets.decode(errors="replace"))
         stream.flush()
-    except (OSError, ValueError):
+    except OSError as error:
+        return error
+    except ValueError:  # closed
         pass
+    return None
 
 
 def _patched(stream: Any) -> bool:

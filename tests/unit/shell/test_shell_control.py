@@ -84,6 +84,19 @@ def test_client_interrupt_ends_the_command_and_not_the_stack(server, stack, capf
     assert "packets transmitted" in capfd.readouterr().out
 
 
+def test_client_whose_reader_has_ended_ends_the_command(server, stack, monkeypatch):
+    read, write = os.pipe()
+    with os.fdopen(write, "w") as gone, Client.attach(server.path) as client:
+        os.close(read)
+        monkeypatch.setattr("sys.stdout", gone)
+        with pytest.raises(BrokenPipeError):
+            client.run("ping -i 0.01 10.0.0.2")
+        monkeypatch.undo()
+        with contextlib.suppress(BrokenPipeError):
+            gone.close()
+    assert not stack.closed
+
+
 def test_client_that_goes_away_leaves_nothing(server, stack):
     here, there = socket.socketpair()
     server.serve(there)
