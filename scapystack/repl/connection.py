@@ -311,7 +311,9 @@ class Conn:
         return ip_of(found[0].octets, found[0].at) if found else None
 
     def wait(self, state: str, timeout: float = _WAIT_S) -> bool:
-        """Wait until the connection is in a state (`ESTABLISHED`); whether it is."""
+        """Wait until the connection is in a state (`ESTABLISHED`); whether it is. Raises ConfigError for no state."""
+        if state not in STATE_NAMES:
+            raise ConfigError(f"there is no state {state!r}; the states are {', '.join(STATE_NAMES)}")
         number = STATE_NAMES.index(state)
         return self.stack.wait_for(lambda: self.connection.state in (number, CLOSED), timeout) and self.state == state
 

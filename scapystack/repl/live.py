@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
+from scapy.packet import Packet
+
 from scapystack.base.addr import endpoint_text, ip_text
 from scapystack.base.errors import ConfigError
 from scapystack.base.types import SECOND
@@ -102,6 +104,8 @@ class Stack(facade.Stack):
 
     def explain(self, packet: Any) -> Explanation:
         """What became of a packet that the stack has seen, the last one of these octets. Raises ConfigError."""
+        if not isinstance(packet, Packet):
+            raise ConfigError(f"explain takes a packet (of c.log, say), not {type(packet).__name__}")
         octets = wire_octets(packet)
         at = round(float(packet.time) * SECOND)
         found: Record | None = None

@@ -151,6 +151,8 @@ def test_fin_rst_keepalive_probe_forget(world):
     c.release()
     c.fin()
     assert c.wait("FIN-WAIT-2")
+    with pytest.raises(ConfigError, match="there is no state 'FIN_WAIT_2'; the states are CLOSED, "):
+        c.wait("FIN_WAIT_2")
     assert server.recv(10) == b"xyz"
     c.rst()
     assert str(c.log[-1][TCP].flags) == "RA"

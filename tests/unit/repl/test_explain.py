@@ -125,6 +125,8 @@ def test_a_packet_that_was_never_seen_is_an_error(world):
     world.connect()
     with pytest.raises(ConfigError, match="has not seen"):
         explained(world, IP() / TCP())
+    with pytest.raises(ConfigError, match="explain takes a packet"):
+        world.stack.explain(3)
 
 
 def test_arp_and_icmp_name_their_rfcs_and_what_they_answer(world):
