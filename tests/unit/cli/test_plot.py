@@ -33,7 +33,7 @@ def test_plot_ladder_goes_to_the_screen_and_to_a_text_file(tmp_path):
     path = tmp_path / "ladder.txt"
     shown = run(CAPTURE, "--kind", "ladder", "--most", "3").output
     assert "|-- [S], seq 0, win 64240, length 0 ---" in shown
-    assert "more segments" in shown
+    assert "more packets" in shown
     run(CAPTURE, "--kind", "ladder", "--most", "3", "-o", str(path))
     assert path.read_text() == shown
 
