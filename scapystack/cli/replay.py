@@ -77,7 +77,7 @@ def account(result: Result) -> list[str]:
     if not result.conversation:
         return [f"  {mark} {result.reason}"]
     what = f"  {mark} {result.conversation} {result.role:6} {result.title}"
-    if result.verdict == "skipped":
+    if result.verdict in ("skipped", "error"):
         return [f"{what}: {result.reason}"]
     golden = f", golden transcript {result.golden}" if result.golden else ""
     lines = [

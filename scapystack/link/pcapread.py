@@ -123,6 +123,14 @@ class CaptureReader:
         self._file.flush()
         self.source = self._file.name
 
+    def pause(self) -> None:
+        """Let go of what `packet_at` can open again: for many captures at once that wait for their turn."""
+        if self.source == self.name:
+            self._file.close()
+        if self._again is not None:
+            self._again.close()
+            self._again = None
+
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from scapystack.base.errors import ConfigError
+from scapystack.base.seq import seq_sub
 from scapystack.link.pcapfile import INBOUND, OUTBOUND, CaptureFile
 from scapystack.repl.explanation import explained
 from scapystack.repl.observer import Observer
@@ -17,6 +18,41 @@ from scapystack.repl.records import Record
 
 if TYPE_CHECKING:
     from scapystack.runtime.driver import Driver
+
+
+class AnnotatedFile:
+    """A pcapng file of records, each with its comment; times move by `since` nanoseconds."""
+
+    def __init__(self, target: str | Path | BinaryIO, since: int = 0) -> None:
+        """Raises ConfigError for a format without comments (.pcap), LinkError where the file cannot be opened."""
+        self.file = CaptureFile(target)
+        if self.file.format != "pcapng":
+            self.file.close()
+            raise ConfigError(f"{self.file.name}: a pcap file keeps no comments: name it .pcapng")
+        self._since = since
+        self._interfaces: dict[str, int] = {}
+
+    def write(self, record: Record) -> None:
+        """Write one packet, as far as it is known now what became of it."""
+        name = record.interface
+        number = self._interfaces.get(name)
+        if number is None:
+            number = self._interfaces[name] = self.file.interface(name, f"scapystack {name}", record.mac)
+        direction = INBOUND if record.way == "rx" else OUTBOUND
+        self.file.packet(record.octets, record.at + self._since, number, direction, comment(record))
+
+
+def comment(record: Record) -> str:
+    """What `explain` says of a packet, and how the connection stands behind it."""
+    first, *others = str(explained(record)).splitlines()
+    c = record.after
+    if c is None:
+        return "\n".join([first, *others])
+    state = (
+        f"  state    {c.state}, {c.ca_state}: {seq_sub(c.snd_nxt, c.snd_una)} octets in flight, "
+        f"cwnd {c.snd_cwnd_bytes}, SND.WND {c.snd_wnd}, RCV.WND {c.rcv_wnd}, RTO {c.rto / 1000:g} ms"
+    )
+    return "\n".join([first, state, *others])
 
 
 class AnnotatedCapture:
@@ -27,13 +63,9 @@ class AnnotatedCapture:
 
     def __init__(self, driver: Driver, target: str | Path | BinaryIO) -> None:
         """Raises ConfigError for a format without comments (.pcap), LinkError where the file cannot be opened."""
-        self.file = CaptureFile(target)
-        if self.file.format != "pcapng":
-            self.file.close()
-            raise ConfigError(f"{self.file.name}: a pcap file keeps no comments: name it .pcapng")
+        self._to = AnnotatedFile(target, time.time_ns() - driver.clock())
+        self.file = self._to.file
         self._driver = driver
-        self._since = time.time_ns() - driver.clock()
-        self._interfaces: dict[str, int] = {}
         self._observer = Observer(driver.stack)
         self._round = 0
         self._waiting: list[Record] = []
@@ -49,16 +81,8 @@ class AnnotatedCapture:
 
     def _write_waiting(self) -> None:
         for record in self._waiting:
-            self._write(record)
+            self._to.write(record)
         self._waiting.clear()
-
-    def _write(self, record: Record) -> None:
-        name = record.interface
-        number = self._interfaces.get(name)
-        if number is None:
-            number = self._interfaces[name] = self.file.interface(name, f"scapystack {name}", record.mac)
-        direction = INBOUND if record.way == "rx" else OUTBOUND
-        self.file.packet(record.octets, record.at + self._since, number, direction, str(explained(record)))
 
     def close(self) -> None:
         """End the capture, and the observing."""

@@ -33,7 +33,9 @@ TIMERS = ("rtx", "pace", "probe", "reorder", "delack", "persist", "keepalive", "
 class Observer:
     """What one stack does with its packets. `sinks` are called with each record, in order, once it is complete."""
 
-    def __init__(self, net: NetStack) -> None:
+    def __init__(self, net: NetStack, limit: int = MAX_RECORDS) -> None:
+        """`limit` is how many packets are remembered at most."""
+        self.limit = limit
         self.records: deque[Record] = deque()
         self.sinks: list[Callable[[Record], None]] = []
         self.attached = False
@@ -107,7 +109,7 @@ class Observer:
             record.interface, record.mac, record.loopback = iface.name, iface.mac, iface.loopback
         self.records.append(record)
         self._octets += len(record.octets)
-        while self._octets > MAX_OCTETS or len(self.records) > MAX_RECORDS:
+        while self._octets > MAX_OCTETS or len(self.records) > self.limit:
             self._octets -= len(self.records.popleft().octets)
         return record
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from scapystack.base.datagram import PROTO_TCP
-from scapystack.base.errors import ConfigError, ScapystackError
+from scapystack.base.errors import ConfigError, LinkError, ScapystackError
 from scapystack.link.pcapread import CaptureReader
 from scapystack.replay.conversations import Conversation, Splitter
 from scapystack.replay.datagrams import DatagramReplay
@@ -26,6 +26,7 @@ from scapystack.replay.settings import Terms
 from scapystack.replay.stage import START
 from scapystack.replay.tcp import TcpReplay
 from scapystack.replay.transcript import Golden, Transcript
+from scapystack.stack import NetStack
 
 ROLES = ("server", "client", "auto", "both")
 PASSED, FAILED, SKIPPED, ERROR = "passed", "failed", "skipped", "error"
@@ -37,15 +38,17 @@ _WORTH_A_POOL = 1 << 20
 
 Progress = Callable[[str, int, int], None]
 """Told now and then: the file, how far it was read, and its octets."""
+Watch = Callable[[NetStack], None]
+"""Given the stack of a replay before anything happens to it."""
 
 
 @dataclass
 class Result:
     """What came of one conversation in one role, or of a file as a whole (`conversation` 0: its `error`).
 
-    `verdict` is `passed`, `failed`, `skipped` or `error`; `reason` why it was skipped; `findings` and `differences`
-    (from the golden transcript) are lines for a person. `golden` is `equal`, `differs`, `written`, or empty where there
-    is none. `sent` and `received` count the octets of both streams.
+    `verdict` is `passed`, `failed`, `skipped` or `error`; `reason` why it was skipped, or could not be tried;
+    `findings` and `differences` (from the golden transcript) are lines for a person. `golden` is `equal`, `differs`,
+    `written`, or empty where there is none. `sent` and `received` count the octets of both streams.
     """
 
     file: str
@@ -98,6 +101,87 @@ class Plan:
         return where / f"{Path(file).name}-{conversation.number}-{role}-{self.terms.profile}.txt"
 
 
+@dataclass
+class Case:
+    """One conversation of a capture in one role: what a replay is made of. `reader` must be open when it runs."""
+
+    file: str
+    reader: CaptureReader
+    conversation: Conversation
+    role: str
+    plan: Plan
+
+    @property
+    def why_not(self) -> str:
+        """Why it cannot be replayed; "" if it can."""
+        return self.conversation.why_not(self.role == "client")
+
+    def run(self, *, watch: Watch | None = None, lines: list[str] | None = None) -> Result:
+        """Replay it; the same every time. `lines` gets every line of the transcript.
+
+        Raises ConfigError for a golden transcript that is none, LinkError where the file has changed.
+        """
+        conversation, role, plan = self.conversation, self.role, self.plan
+        name = Path(self.file).name
+        result = Result(self.file, conversation.number, role, conversation.title)
+        if why_not := self.why_not:
+            result.verdict, result.reason = SKIPPED, why_not
+            return result
+        path = plan.transcript(self.file, conversation, role)
+        title = f"{name} conversation {conversation.number}, {role}, {plan.terms.profile}: {conversation.title}"
+        golden = None if path is None else Golden(path, title, update=plan.update)
+        transcript = Transcript(START, golden, lines)
+        kind = TcpReplay if conversation.proto == PROTO_TCP else DatagramReplay
+        played = kind(conversation, self.reader, role == "client", plan.terms, transcript)
+        if watch is not None:
+            watch(played.stage.stack)
+        try:
+            played.run()
+        except BaseException:
+            if golden is not None:
+                golden.abandon()
+            raise
+        result.findings = played.findings.told()
+        result.packets = transcript.packets
+        result.sent, result.received = played.counts
+        result.state = played.state
+        result.seconds = (played.stage.now - START) / 1e9
+        if golden is not None:
+            golden.close(transcript.recent, keep=not result.findings)
+            result.differences = golden.told
+            if plan.update:
+                result.golden = "" if result.findings else "written"
+            elif golden.exists:
+                result.golden = "differs" if golden.told else "equal"
+        if result.findings or result.differences:
+            result.verdict = FAILED
+        return result
+
+
+def cases(reader: CaptureReader, plan: Plan, progress: Progress | None = None) -> Iterator[Case]:
+    """What is to be replayed of a capture, as it is read. Raises LinkError for what is wrong with it, or its end."""
+    name = reader.name
+    splitter = Splitter(reader)
+    for conversation in splitter:
+        if progress is not None:
+            progress(name, reader.position, reader.octets)
+        for role in plan.roles(conversation):
+            yield Case(name, reader, conversation, role, plan)
+    if reader.torn:
+        raise LinkError(f"{name} incomplete: {reader.torn}")
+    if not splitter.conversations:
+        left_out = ", ".join(f"{what}: {n}" for what, n in sorted(splitter.left_out.items())) or "no packets"
+        raise LinkError(f"{name} there is no conversation in it ({left_out})")
+
+
+def trouble(name: str, error: OSError | ScapystackError) -> str:
+    """Why a file cannot be read (to its end), without its name."""
+    if isinstance(error, OSError):
+        other = f"{error.filename}: " if error.filename and str(error.filename) != name else ""  # a golden transcript
+        return other + (error.strerror or str(error))
+    return str(error).removeprefix(f"{name} ")
+
+
 def replay(
     *paths: str | Path,
     role: str = "auto",
@@ -148,7 +232,7 @@ def replay_each(
     jobs = jobs or _worth(names)
     if jobs == 1:
         for name in names:
-            yield from _file(name, plan, lambda *task: [_one(*task)], progress)
+            yield from _file(name, plan, lambda case: [_one(case)], progress)
         return
     with ProcessPoolExecutor(jobs, get_context("fork"), _Worker.begin) as pool:
         try:
@@ -165,8 +249,8 @@ def _shared(
     for name in names:
         queue: deque[Future[Result]] = deque()
 
-        def take(*task: Any, queue: deque[Future[Result]] = queue) -> list[Result]:
-            queue.append(_Worker.submit(pool, *task))
+        def take(case: Case, queue: deque[Future[Result]] = queue) -> list[Result]:
+            queue.append(_Worker.submit(pool, case))
             return [queue.popleft().result()] if len(queue) > _AHEAD * jobs else []
 
         yield from _file(name, plan, take, progress, lambda queue=queue: [each.result() for each in queue])  # type: ignore[misc]
@@ -182,11 +266,11 @@ class _Worker:
     ended = False
 
     @classmethod
-    def submit(cls, pool: ProcessPoolExecutor, *task: Any) -> Future[Result]:
+    def submit(cls, pool: ProcessPoolExecutor, case: Case) -> Future[Result]:
         """Have a conversation replayed; processes that this makes hear no Ctrl-C before they are ready for it."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
         try:
-            return pool.submit(cls.one, *task)
+            return pool.submit(cls.one, case)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -203,13 +287,13 @@ class _Worker:
             raise SystemExit(128 + number)
 
     @classmethod
-    def one(cls, *task: Any) -> Result:
+    def one(cls, case: Case) -> Result:
         """A conversation."""
         cls.busy = True
         try:
             if cls.ended:
                 raise SystemExit(128 + signal.SIGINT)
-            return _one(*task)
+            return _one(case)
         finally:
             cls.busy = False
 
@@ -222,65 +306,25 @@ def _worth(names: list[str]) -> int:
 def _file(
     name: str,
     plan: Plan,
-    take: Callable[..., list[Result]],
+    take: Callable[[Case], list[Result]],
     progress: Progress | None,
     rest: Callable[[], list[Result]] = list,
 ) -> Iterator[Result]:
-    """The results of one file; `take` does a task, now or later, and `rest` gives what is still to come."""
+    """The results of one file; `take` does a case, now or later, and `rest` gives what is still to come."""
     try:
         with CaptureReader(name) as reader:
-            splitter = Splitter(reader)
-            for conversation in splitter:
-                if progress is not None:
-                    progress(name, reader.position, reader.octets)
-                for role in plan.roles(conversation):
-                    why_not = conversation.why_not(role == "client")
-                    if why_not:
-                        yield Result(name, conversation.number, role, conversation.title, SKIPPED, why_not)
-                    else:
-                        yield from take(name, reader, conversation, role, plan)
+            for case in cases(reader, plan, progress):
+                yield from take(case)
             yield from rest()
-            if reader.torn:
-                yield Result(name, verdict=ERROR, reason=f"incomplete: {reader.torn}")
-            elif not splitter.conversations:
-                left_out = ", ".join(f"{what}: {n}" for what, n in sorted(splitter.left_out.items())) or "no packets"
-                yield Result(name, verdict=ERROR, reason=f"there is no conversation in it ({left_out})")
-    except OSError as error:
+    except (OSError, ScapystackError) as error:
         yield from rest()
-        other = f"{error.filename}: " if error.filename and str(error.filename) != name else ""  # a golden transcript
-        yield Result(name, verdict=ERROR, reason=other + (error.strerror or str(error)))
-    except ScapystackError as error:
-        yield from rest()
-        yield Result(name, verdict=ERROR, reason=str(error).removeprefix(f"{name} "))
+        yield Result(name, verdict=ERROR, reason=trouble(name, error))
 
 
-def _one(name: str, reader: CaptureReader, conversation: Conversation, role: str, plan: Plan) -> Result:
-    """Replay one conversation."""
-    result = Result(name, conversation.number, role, conversation.title)
-    path = plan.transcript(name, conversation, role)
-    title = f"{Path(name).name} conversation {conversation.number}, {role}, {plan.terms.profile}: {conversation.title}"
-    golden = None if path is None else Golden(path, title, update=plan.update)
-    transcript = Transcript(START, golden)
-    kind = TcpReplay if conversation.proto == PROTO_TCP else DatagramReplay
-    played = kind(conversation, reader, role == "client", plan.terms, transcript)
+def _one(case: Case) -> Result:
+    """Replay one conversation; what hinders that is its own error, and the others go on."""
     try:
-        played.run()
-    except BaseException:
-        if golden is not None:
-            golden.abandon()
-        raise
-    result.findings = played.findings.told()
-    result.packets = transcript.packets
-    result.sent, result.received = played.counts
-    result.state = played.state
-    result.seconds = (played.stage.now - START) / 1e9
-    if golden is not None:
-        golden.close(transcript.recent, keep=not result.findings)
-        result.differences = golden.told
-        if plan.update:
-            result.golden = "" if result.findings else "written"
-        elif golden.exists:
-            result.golden = "differs" if golden.told else "equal"
-    if result.findings or result.differences:
-        result.verdict = FAILED
-    return result
+        return case.run()
+    except (OSError, ScapystackError) as error:
+        known = (case.file, case.conversation.number, case.role, case.conversation.title)
+        return Result(*known, ERROR, trouble(case.file, error))

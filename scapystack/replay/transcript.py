@@ -128,11 +128,13 @@ def tcp_fields(seg: Segment, own: Numbers, other: Numbers, tos: int = 0, frags: 
 
 
 class Transcript:
-    """Takes the packets of one replay as they pass; the last few stay, for whoever has to explain something."""
+    """Takes the packets of one replay as they pass; the last few stay, for whoever has to explain something, and
+    all of them go to `lines`, if that is given."""
 
-    def __init__(self, start: Nanoseconds, golden: Golden | None = None) -> None:
+    def __init__(self, start: Nanoseconds, golden: Golden | None = None, lines: list[str] | None = None) -> None:
         self.start = start
         self.golden = golden
+        self.lines = lines
         self.packets = 0
         self.recent: deque[str] = deque(maxlen=_CONTEXT + 1)
 
@@ -142,6 +144,8 @@ class Transcript:
         self.packets += 1
         if self.golden is not None:
             self.golden.see(line, self.recent)
+        if self.lines is not None:
+            self.lines.append(line)
         self.recent.append(line)
         return self.packets
 

@@ -52,6 +52,8 @@ class Network:
         self.ports: list[Port] = []
         self.links: list[SimLink] = []
         self.apps: list[App] = []
+        self.on_host: list[Callable[[Host], None]] = []
+        """Told of each host and router as it is added."""
         self._rng = Rng(seed)
         self._codec = codec
         self._routes = routes
@@ -75,6 +77,8 @@ class Network:
         seed = self._rng.derive(f"host {name}").bytes(32)
         host = Host(self, name, config, seed, self._codec if codec is None else codec, router)
         self.hosts.append(host)
+        for tell in self.on_host:
+            tell(host)
         return host
 
     def port(self, name: str = "peer") -> Port:

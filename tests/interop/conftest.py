@@ -1,6 +1,6 @@
 """Tests against the real kernel, on TAPs in namespaces of their own.
 
-All of them need the rights to make those (`@pytest.mark.tap`, see the conftest above): they skip with a
+All of them need the rights to make those (`@pytest.mark.needs_tap`, see the conftest above): they skip with a
 reason without, and fail under SCAPYSTACK_REQUIRE_TAP=1. `needs("curl")` does the same for programs.
 """
 
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 def pytest_collection_modifyitems(items):
     for item in items:
         if HERE in item.path.parents:
-            item.add_marker(pytest.mark.tap)
+            item.add_marker(pytest.mark.needs_tap)
 
 
 @pytest.fixture(scope="session", autouse=True)

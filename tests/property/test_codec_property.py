@@ -4,16 +4,16 @@ that were generated whole and then mutated. The guard stands before both and nev
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy import fields as sf
-from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP, IPOption_RR
+from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import ARP, Dot1Q, Ether
+from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 from scapy.utils import checksum as scapy_checksum
 
-from scapystack.base.checksum import checksum
 from scapystack.base.guard import arp_packet, icmp_header, ipv4_header, tcp_header, udp_header
 from scapystack.codec import BadFrame, TcpCodec, compile_layers, make_codec
 from scapystack.codec.modes import scapy_pair
+from scapystack.testing import strategies as some
 from tests.harness.scapy_layers import Mixed
 
 PAIRS = {layer: (compile_layers(layer), *scapy_pair(layer)) for layer in (Ether, ARP, IP, IPv6, ICMP, UDP, TCP, Mixed)}
@@ -116,68 +116,11 @@ def test_any_layer_made_of_scapys_fields_compiles_to_what_scapy_does(layer, data
     assert compiled.encode_dict(compiled.decode_dict(octets)) == packet.self_build() == octets
 
 
-option = st.one_of(
-    st.just(("NOP", None)),
-    st.tuples(st.just("MSS"), u16),
-    st.tuples(st.just("WScale"), u8),
-    st.just(("SAckOK", b"")),
-    st.tuples(st.just("Timestamp"), st.tuples(u32, u32)),
-    st.integers(1, 3).flatmap(
-        lambda n: st.tuples(st.just("SAck"), st.lists(u32, min_size=2 * n, max_size=2 * n).map(tuple))
-    ),
-    st.tuples(st.integers(35, 255), st.binary(max_size=6)),
-)
-
-
-def octets_of(options):
-    return len(TCP().get_field("options").i2m(None, options))
-
-
-options_lists = st.lists(option, max_size=6).filter(lambda options: octets_of(options) <= 40)
-ip_options = st.sampled_from([[], [], [IPOption_NOP()] * 4, [IPOption_RR(length=11, routers=["1.2.3.4"] * 2)]])
-
-
-@st.composite
-def frames(draw):
-    """A sound frame of any kind the stack speaks, as Scapy builds it."""
-    address = ip4.map(lambda octets: ".".join(map(str, octets)))
-    ether = Ether(dst=draw(mac), src=draw(mac))
-    kind = draw(st.sampled_from(["tcp", "tcp", "tcp", "udp", "icmp", "arp", "vlan"]))
-    if kind == "arp":
-        return bytes(
-            ether / ARP(op=draw(u16), hwsrc=draw(mac), psrc=draw(address), hwdst=draw(mac), pdst=draw(address))
-        )
-    ip = IP(src=draw(address), dst=draw(address), tos=draw(u8), id=draw(u16), ttl=draw(u8), options=draw(ip_options))
-    payload = draw(st.binary(max_size=40))
-    if kind == "tcp":
-        above = TCP(sport=draw(u16), dport=draw(u16), seq=draw(u32), ack=draw(u32), reserved=draw(u3), flags=draw(u9),
-                    window=draw(u16), urgptr=draw(u16), options=draw(options_lists))  # fmt: skip
-    elif kind == "icmp":
-        above = ICMP(type=draw(u8), code=draw(u8))
-    else:
-        above = UDP(sport=draw(u16), dport=draw(u16))
-    if kind == "vlan":
-        ether = ether / Dot1Q(vlan=draw(st.integers(0, 4095)))
-    return bytes(ether / ip / above / payload)
-
-
-@st.composite
-def mutated(draw):
-    """A frame with octets changed, cut off, or added; sometimes with its IPv4 checksum made right again."""
-    data = bytearray(draw(frames()))
-    for _ in range(draw(st.integers(0, 3))):
-        data[draw(st.integers(0, len(data) - 1))] = draw(u8)
-    if draw(st.booleans()):
-        # so that the guard lets more through than what was left alone
-        end = 14 + (data[14] & 15) * 4
-        data[24:26] = b"\0\0"
-        data[24:26] = checksum(data[14:end]).to_bytes(2, "big")
-    cut = draw(st.integers(0, 20))
-    return bytes(data[: len(data) - cut] if cut > 15 else data) + draw(st.binary(max_size=4))
+mutated = some.mutated(some.frames() | some.frames(some.packets(some.tcp())))
 
 
 @settings(max_examples=300)
-@given(mutated())
+@given(mutated)
 def test_walk_of_a_mutated_frame_paranoid_finds_no_difference(data):
     """Guard, then decode, as the layers do: what the guard passes both sides read alike."""
     if len(data) < 14:
@@ -228,7 +171,7 @@ def is_sound(data):
 
 
 @settings(max_examples=300)
-@given(mutated())
+@given(mutated)
 def test_dissect_mutated_frame_is_refused_or_equals_scapy(data):
     try:
         frame = TCP_CODEC.dissect(data)
@@ -261,7 +204,7 @@ segments = st.fixed_dictionaries(
     {
         "ether_dst": mac, "ether_src": mac, "ip_tos": u8, "ip_id": u16, "ip_flags": u3, "ip_frag": u13, "ip_ttl": u8,
         "ip_src": ip4, "ip_dst": ip4, "tcp_sport": u16, "tcp_dport": u16, "tcp_seq": u32, "tcp_ack": u32,
-        "tcp_reserved": u3, "tcp_flags": u9, "tcp_window": u16, "tcp_urgptr": u16, "tcp_options": options_lists,
+        "tcp_reserved": u3, "tcp_flags": u9, "tcp_window": u16, "tcp_urgptr": u16, "tcp_options": some.tcp_options(),
         "payload": st.binary(max_size=40) | st.integers(1000, 2000).map(lambda n: b"\xa5" * n),
     }
 )  # fmt: skip
