@@ -189,6 +189,12 @@ class Conversation(Script[Frame]):
         self.compare(wanted, left, self.peer.times(left, after is not None))
         return [self.relative(frame) for frame in left]
 
+    def expect_first(self, wanted: Any) -> None:
+        """The first that has left since the last look is this; what left behind it is for later. Raises `Mismatch`."""
+        left = self.take()
+        self.compare([wanted], left[:1])
+        self._left = left[1:] + self._left
+
     def relative(self, frame: Frame) -> Any:
         """A segment of the stack's as a Scapy packet, in relative numbers."""
         return relative(frame.packet, self.bases(of_peer=False))

@@ -202,7 +202,8 @@ class ScriptedPeer(Script[Frame]):
     def accept(self, port: int, *, offer: Offer | None = None, rtt: float = 0.0) -> Conversation:
         """A conversation past its handshake, which the stack has begun: its SYN to the peer's `port` has left.
 
-        The peer's answer comes `rtt` seconds late. Raises `Mismatch`.
+        The peer's answer comes `rtt` seconds late. What an application says at once is still to be expected.
+        Raises `Mismatch`.
         """
         self.settle()
         for frame in self._left:
@@ -213,7 +214,7 @@ class ScriptedPeer(Script[Frame]):
                 conversation.arrived(frame)
                 conversation.expect("S seq=0")
                 conversation.send("SA", after=rtt)
-                conversation.expect("A seq=1 ack=1")
+                conversation.expect_first("A seq=1 ack=1")
                 return conversation
         raise Mismatch(f"no SYN to port {port} has left\ntranscript:\n{self.transcript.shown()}")
 

@@ -112,6 +112,20 @@ def test_stack_opens_and_the_peer_answers(peer):
     sock.close()
 
 
+def test_program_that_speaks_at_once_is_accepted_and_what_it_says_is_left_to_expect(peer):
+    def program(host):
+        with host.create_connection((peer.address, 80)) as sock:
+            sock.sendall(b"hello")
+            return sock.recv(10)
+
+    app = peer.stack.spawn(program)
+    c = peer.accept(80)
+    c.expect("PA seq=1 len=5")
+    c.send("PA", b"yes")
+    c.expect("A ack=4", "FA")
+    assert app.result() == b"yes"
+
+
 def test_times_are_exact(peer):
     server = peer.listen(80)
     c = peer.connect(80, rtt=0.05)
