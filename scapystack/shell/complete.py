@@ -7,8 +7,21 @@ import click
 from scapystack.base.addr import endpoint_text
 from scapystack.base.errors import ConfigError
 from scapystack.shell.session import JSON, Session
-from scapystack.shell.table import COMMANDS, CONNECTIONS, IFACES, NAMES, SETTINGS, STATES, Entry, find
+from scapystack.shell.table import COMMANDS, CONNECTIONS, IFACES, LOCALS, NAMES, SETTINGS, STATES, Entry, find
 
+_AFTER = {
+    "dev": IFACES,
+    "state": STATES,
+    "src": LOCALS,
+    "dst": CONNECTIONS,
+    "dport": "=",
+    "sport": "=",
+    "via": "",
+    "lladdr": "",
+}
+"""What follows a word, whatever else there is."""
+_IP = ("addr link neigh route", "add del flush get replace set show")
+"""The first two words behind `ip`; keywords follow."""
 _STATES = ("all", "connected", "established", "listening", "syn-sent", "time-wait", "close-wait", "fin-wait-1")
 
 
@@ -25,7 +38,22 @@ def complete(session: Session, line: str) -> list[str]:
         return []
     if begun.startswith("-"):
         return _fit(begun, _options(entry))
-    return _fit(begun, _words(session, entry))
+    return _fit(begun, _words(session, _expected(entry, words)))
+
+
+def _expected(entry: Entry, words: list[str]) -> str:
+    """What may follow these words: words, and those that stand for what there is."""
+    last = words[-1]
+    for param in entry.load().params:
+        if isinstance(param, click.Option) and last in param.opts and not param.is_flag:
+            return IFACES if param.metavar == "IFACE" else ""
+    if entry.name in ("ip", "ss") and last in _AFTER:
+        return _AFTER[last]
+    if entry.name == "ip":
+        given = sum(not word.startswith("-") for word in words[1:])
+        if given < len(_IP):
+            return _IP[given]
+    return entry.words
 
 
 def _fit(begun: str, words: object) -> list[str]:
@@ -38,9 +66,9 @@ def _options(entry: Entry) -> list[str]:
     return [*found, JSON[0]] if entry.json else found
 
 
-def _words(session: Session, entry: Entry) -> list[str]:
+def _words(session: Session, expected: str) -> list[str]:
     found: list[str] = []
-    for word in entry.words.split():
+    for word in expected.split():
         if word == NAMES:
             found += COMMANDS
         elif word == SETTINGS:
@@ -53,6 +81,9 @@ def _words(session: Session, entry: Entry) -> list[str]:
         elif word == CONNECTIONS:
             with session.net() as net:
                 found += [endpoint_text(c.remote_addr, c.remote_port) for c in net.tcp.connections.values()]
+        elif word == LOCALS:
+            with session.net() as net:
+                found += [endpoint_text(c.local_addr, c.local_port) for c in net.tcp.connections.values()]
         else:
             found.append(word)
     return found

@@ -171,7 +171,7 @@ def _end_test(which: str, text: str) -> Test:
     """`ADDR`, `ADDR:PORT` or `:PORT` of the local (`src`) or the other end."""
     host, colon, number = text.rpartition(":") if ":" in text else (text, "", "")
     address = None if host in ("", "*") else ip(host)
-    port = parse_port(number) if colon and number != "*" else None
+    port = parse_port(number) if colon and number not in ("", "*") else None
 
     def test(row: Row) -> bool:
         end = row.local if which == "src" else row.peer

@@ -16,7 +16,8 @@ from scapystack.base.counternames import LAYERS
 from scapystack.base.errors import ConfigError
 
 LEVELS = ("dev", "l2", "arp", "ip", "icmp", "udp", "tcp", "tcpstate", "all")
-IFACES, CONNECTIONS, SETTINGS, NAMES, STATES = "<iface>", "<connection>", "<setting>", "<command>", "<state>"
+IFACES, CONNECTIONS, LOCALS = "<iface>", "<connection>", "<local>"
+SETTINGS, NAMES, STATES = "<setting>", "<command>", "<state>"
 """Words that stand for what there is on the stack just now, in the lists for completion."""
 
 
@@ -66,7 +67,7 @@ _ENTRIES = (
         f"{_CONN} {CONNECTIONS}",
         json=True,
     ),
-    Entry("top", "top", "connections", "A live view of connections: rates, window, round trip."),
+    Entry("top", "top", "connections", "A live view of connections: rates, window, round trip.", json=True),
     Entry("nc", "nc", "talking", "Join this terminal to a connection, or to a UDP socket."),
     Entry("snc", "nc", "talking", "The same in tapip's words."),
     Entry("curl", "curl", "talking", "Fetch a page over HTTP.", "http://"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import click
 
 from scapystack.base.types import SECOND, Nanoseconds
@@ -26,7 +24,13 @@ _FRAME = 3  # lines around the table
 @click.option("-b", "batch", is_flag=True, help="One look below the other instead of over it.")
 @click.pass_obj
 def top_command(session: Session, delay: float, count: int | None, batch: bool) -> None:
-    """A live view of connections: octets a second each way, congestion window, round trip. Ctrl-C ends it."""
+    """A live view of connections: octets a second each way, congestion window, round trip. Ctrl-C ends it.
+
+    As JSON it is one look, with the rates of the time between it and one before.
+    """
+    if session.out.json:
+        _once(session, delay)
+        return
     view = _View(session)
     looks = 0
     live = session.out.terminal and not batch
@@ -49,14 +53,24 @@ def top_command(session: Session, delay: float, count: int | None, batch: bool) 
         return
 
 
+def _once(session: Session, delay: float) -> None:
+    view = _View(session)
+    view.look()
+    session.sleep(delay)
+    view.look()
+    session.out.show([view.facts(number) for number in view.rates], ())
+
+
 class _View:
     """What was seen last, to know what came since."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self.rates: dict[int, tuple[float, float]] = {}
+        """Octets a second that came and went, by the connection's number, the busiest first."""
         self._last: dict[int, tuple[TcpInfo, Nanoseconds]] = {}
         self._cleared = False
-        if session.out.terminal:
+        if session.out.terminal and not session.out.json:
             session.out.clear()
 
     def look(self) -> list[str]:
@@ -68,7 +82,8 @@ class _View:
             infos = {number: c.info() for number, c in session.numbers.items()}
             frames = [(i.name, i.rx_frames, i.tx_frames) for i in net.interfaces if not i.loopback]
             dropped = sum(net.counters.drops().values())
-        rows = sorted(self._rows(infos, now), key=lambda row: (-row[0], row[1][0]))
+        rates = {number: self._rate(number, info, now) for number, info in infos.items()}
+        self.rates = dict(sorted(rates.items(), key=lambda item: (-sum(item[1]), item[0])))
         self._last = {number: (info, now) for number, info in infos.items()}
         passed = ", ".join(f"{name} in {rx:,} out {tx:,} frames" for name, rx, tx in frames)
         states: dict[str, int] = {}
@@ -79,20 +94,35 @@ class _View:
             f"{clock_text(session.wall(now))[:8]}  {passed}; dropped {dropped:,}",
             f"connections: {told}",
             "",
-            *columns(_HEADER, [row for _, row in rows], right=_RIGHT),
+            *columns(_HEADER, [self._row(number) for number in self.rates], right=_RIGHT),
         ]
 
-    def _rows(self, infos: dict[int, TcpInfo], now: Nanoseconds) -> Iterator[tuple[float, tuple[object, ...]]]:
-        for number, info in infos.items():
-            before, at = self._last.get(number, (info, now))
-            seconds = (now - at) / SECOND
-            came = (info.bytes_received - before.bytes_received) / seconds if seconds else 0.0
-            went = (info.bytes_acked - before.bytes_acked) / seconds if seconds else 0.0
-            yield came + went, (
-                number, info.state, info.local, info.remote, octets(came), octets(went), info.snd_cwnd,
-                octets(info.pipe), f"{info.rtt / 1000:.2f}ms" if info.rtt else "-", f"{info.rto / 1000:.0f}ms",
-                info.total_retrans, info.congestion,
-            )  # fmt: skip
+    def _rate(self, number: int, info: TcpInfo, now: Nanoseconds) -> tuple[float, float]:
+        before, at = self._last.get(number, (info, now))
+        seconds = (now - at) / SECOND
+        if not seconds:
+            return 0.0, 0.0
+        came, went = info.bytes_received - before.bytes_received, info.bytes_acked - before.bytes_acked
+        return came / seconds, went / seconds
+
+    def _row(self, number: int) -> tuple[object, ...]:
+        info = self._last[number][0]
+        came, went = self.rates[number]
+        return (
+            number, info.state, info.local, info.remote, octets(came), octets(went), info.snd_cwnd,
+            octets(info.pipe), f"{info.rtt / 1000:.2f}ms" if info.rtt else "-", f"{info.rto / 1000:.0f}ms",
+            info.total_retrans, info.congestion,
+        )  # fmt: skip
+
+    def facts(self, number: int) -> dict[str, object]:
+        """The same for a program: octets a second, and times in milliseconds."""
+        info = self._last[number][0]
+        came, went = self.rates[number]
+        return {
+            "no": number, "state": info.state, "local": info.local, "peer": info.remote, "in_per_s": round(came),
+            "out_per_s": round(went), "cwnd": info.snd_cwnd, "flight": info.pipe, "rtt_ms": info.rtt / 1000,
+            "rto_ms": info.rto / 1000, "retrans": info.total_retrans, "congestion": info.congestion,
+        }  # fmt: skip
 
 
 def octets(n: float) -> str:

@@ -38,8 +38,10 @@ class Terminal:
     """A program on a pseudo-terminal inside a namespace; `session` is all that a person saw of it."""
 
     def __init__(self, ns, home, *words):
+        sockets = home / "run"  # not where the program starts: it makes a directory there of its own name
+        sockets.mkdir(mode=0o700, exist_ok=True)
         environment = {
-            **os.environ, "XDG_RUNTIME_DIR": str(home), "XDG_STATE_HOME": str(home / "state"), "TERM": "xterm",
+            **os.environ, "XDG_RUNTIME_DIR": str(sockets), "XDG_STATE_HOME": str(home / "state"), "TERM": "xterm",
             "PROMPT_TOOLKIT_NO_CPR": "1",
         }  # fmt: skip
         self.child = namespaces.in_namespace(
@@ -204,7 +206,7 @@ def test_terminal_every_command_against_the_kernel_and_ctrl_d_leaves(netns, tmp_
     assert status == 0
     assert "ran " in rest
     assert "Traceback" not in rest
-    assert list((tmp_path / "scapystack").iterdir()) == []
+    assert list((tmp_path / "run" / "scapystack").iterdir()) == []
     assert "ping -c 2 -i 0.2 10.0.0.2" in (tmp_path / "state" / "scapystack" / "history").read_text()
 
 
@@ -229,7 +231,28 @@ def test_terminal_prompt_ends_with_a_signal_and_nothing_is_left(netns, tmp_path,
     assert status == 0
     assert "ran " in rest
     assert "Traceback" not in rest
-    assert list((tmp_path / "scapystack").iterdir()) == []
+    assert list((tmp_path / "run" / "scapystack").iterdir()) == []
+
+
+def test_terminals_attached_at_once_serve_themselves_and_hear_when_the_stack_dies(netns, tmp_path):
+    stack = Terminal(netns, tmp_path, "run")
+    one, two = (Terminal(netns, tmp_path, "shell", "--attach") for _ in range(2))
+    one.begin("ping -i 0.2 10.0.0.2")
+    one.awaits("icmp_seq=1 ")
+    assert "1 received" in two.run("ping -c 1 10.0.0.2")
+    one.child.send("\x03")  # one's alone
+    assert "packets transmitted" in one.end()
+    one.begin("nc 10.0.0.1 7")
+    one.awaits("connected to")
+    assert "ESTAB" in two.run("ss -K dst 10.0.0.1:7")
+    assert one.end().endswith("Software caused connection abort")
+    two.begin("tcpdump")
+    two.awaits("listening")
+    stack.child.kill(signal.SIGKILL)
+    for each in (one, two):  # one at its prompt, one in a command
+        rest, status = each.finish()
+        assert (rest.splitlines()[-1].strip(), status) == ("scapystack: the stack has ended", 1)
+    stack.child.close()
 
 
 def test_terminal_no_shell_gives_no_prompt(netns, tmp_path):

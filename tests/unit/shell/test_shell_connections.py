@@ -171,6 +171,15 @@ def test_top_shows_rates_since_the_last_look(shell, services):
     sock.close()
 
 
+def test_top_as_json_is_one_look_with_rates(shell, services):
+    sock = shell.stack.create_connection((PEER, 19))
+    at(shell, 100, lambda: sock.sendall(b"1000\n"))
+    (row,) = shell.json("top")
+    assert (row["peer"], row["in_per_s"], row["out_per_s"]) == ("10.0.0.2:19", 1000, 5)
+    assert row["rtt_ms"] >= 20.0
+    sock.close()
+
+
 def test_top_ends_at_ctrl_c_and_redraws_on_a_terminal(shell, client):
     shell.interrupt_after(2_500)
     assert shell.run("top")[0] == 0

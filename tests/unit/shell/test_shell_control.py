@@ -169,7 +169,10 @@ def test_control_paths_that_cannot_be_are_one_line(home, stack, tmp_path):
 
 COMPLETIONS = [
     ("pin", ["ping", "ping2"]), ("ss; trac", ["traceroute"]),
-    ("ip addr add 10.0.0.9/24 dev m", ["mem0", "metric", "mtu"]),
+    ("ip addr add 10.0.0.9/24 dev ", ["lo", "mem0"]), ("ip addr add 10.0.0.9/24 me", ["mem0", "metric"]),
+    ("ip ", ["addr", "link", "neigh", "route"]), ("ip -s link s", ["set", "show"]), ("ip route add default via ", []),
+    ("tcpdump -i ", ["lo", "mem0"]), ("tcpdump -c ", []), ("arping -I m", ["mem0"]),
+    ("ss -t state es", ["established"]), ("ss src ", ["10.0.0.1:{port}"]),
     ("set tcp.congest", ["tcp.congestion"]), ("debug tcp", ["tcp", "tcpstate"]),
     ("ping -", ["-W", "-c", "-i", "-s", "-t"]),
     ("ifconfig ", ["down", "lo", "mem0", "up"]),
@@ -182,6 +185,7 @@ COMPLETIONS = [
 def test_complete_knows_commands_words_and_what_there_is(shell, line, words):
     server = shell.other.create_server(("", 9))
     client = shell.stack.create_connection(("10.0.0.2", 9))
-    assert complete(shell.session, line) == words
+    port = client.getsockname()[1]
+    assert complete(shell.session, line) == [word.format(port=port) for word in words]
     client.close()
     server.close()
