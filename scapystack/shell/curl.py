@@ -1,10 +1,11 @@
-"""`curl`: fetch a page over HTTP: the standard library's client on a socket of this stack."""
+"""`curl`: fetch a page over HTTP or HTTPS: the standard library's client on a socket of this stack."""
 
 from __future__ import annotations
 
 import http.client
+import ssl
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 import click
@@ -13,9 +14,12 @@ from scapystack.base.errors import ConfigError
 from scapystack.shell.params import POSITIVE, host
 from scapystack.shell.session import Session
 
+if TYPE_CHECKING:
+    from scapystack.sockets.base import Socket
+
 CHUNK = 65_536
 _MOST_REDIRECTS = 20
-_REFUSED, _FAILED_PAGE, _TOO_MANY = 7, 22, 47
+_REFUSED, _FAILED_PAGE, _NO_TLS, _TOO_MANY, _NOT_TRUSTED = 7, 22, 35, 47, 60
 
 
 @click.command("curl")
@@ -30,20 +34,23 @@ _REFUSED, _FAILED_PAGE, _TOO_MANY = 7, 22, 47
 @click.option("-f", "--fail", is_flag=True, help="End with 22 where the answer is 400 or more.")
 @click.option("-L", "--location", is_flag=True, help="Go where the answer points to.")
 @click.option("-m", "--max-time", "patience", type=POSITIVE, metavar="S", help="Give up after S seconds of silence.")
+@click.option("-k", "--insecure", is_flag=True, help="Take any certificate.")
+@click.option("--cacert", "authorities", metavar="FILE", help="The authorities to believe (those of this machine).")
 @click.argument("url")
 @click.pass_obj
 def curl_command(
     session: Session, file: str | None, remote_name: bool, head: bool, include: bool, verbose: bool,
     method: str | None, headers: tuple[str, ...], data: str | None, fail: bool, location: bool,
-    patience: float | None, url: str,
+    patience: float | None, insecure: bool, authorities: str | None, url: str,
 ) -> int:  # fmt: skip
-    """Fetch URL (http://ADDR[:PORT]/PATH) and write it to the screen or to a file."""
+    """Fetch URL (http://ADDR[:PORT]/PATH, or https://) and write it to the screen or to a file."""
+    tls = _Tls(session, insecure, authorities, verbose)
     more = _headers(headers)
     if data is not None:
         more.setdefault("Content-Type", "application/x-www-form-urlencoded")
     verb = method or ("HEAD" if head else "POST" if data is not None else "GET")
     for _ in range(_MOST_REDIRECTS):
-        address, port, path, name = _target(url)
+        secure, address, port, path, name = _target(url)
         if remote_name:
             file = path.partition("?")[0].rpartition("/")[2]
             if not file:
@@ -55,7 +62,10 @@ def curl_command(
                 session.out.error(f"curl: cannot connect to {address} port {port}: {error.strerror or error}")
                 return _REFUSED
             connection = http.client.HTTPConnection(address, port)
-            connection.sock = sock  # it has all that is used of one
+            try:
+                connection.sock = tls.over(sock, address) if secure else sock  # either has all that is used of one
+            except ssl.SSLError as error:
+                return _refused(session, error)
             asked = {"Host": name, "User-Agent": "scapystack", "Accept": "*/*", "Connection": "close"} | more
             try:
                 _ask(connection, verb, path, asked, data)
@@ -79,19 +89,48 @@ def curl_command(
     return _TOO_MANY
 
 
-def _target(url: str) -> tuple[str, int, str, str]:
-    """Address, port, path and the Host header of a URL. Raises ConfigError."""
+class _Tls:
+    """How TLS begins, where a URL asks for it."""
+
+    def __init__(self, session: Session, insecure: bool, authorities: str | None, verbose: bool) -> None:
+        self._session = session
+        self._check = not insecure
+        self._authorities = None if authorities is None else session.path(authorities)
+        self._verbose = verbose
+
+    def over(self, sock: Socket, name: str) -> Any:
+        """TLS over a socket. Raises ssl.SSLError, OSError, ConfigError."""
+        from scapystack.shell.tls import TlsStream, context  # noqa: PLC0415 - for https alone
+
+        stream = TlsStream(sock, context(check=self._check, authorities=self._authorities), name)
+        if self._verbose:
+            self._session.out.error(f"* {stream.version}")
+        return stream
+
+
+def _refused(session: Session, error: ssl.SSLError) -> int:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = f"{error.verify_message} (-k takes it all the same)"
+        session.out.error(f"curl: the certificate is not to be trusted: {reason}")
+        return _NOT_TRUSTED
+    session.out.error(f"curl: no TLS with that server: {error.reason or error}")
+    return _NO_TLS
+
+
+def _target(url: str) -> tuple[bool, str, int, str, str]:
+    """Whether over TLS, address, port, path and the Host header of a URL. Raises ConfigError."""
     parts = urlsplit(url if "://" in url else f"http://{url}")
-    if parts.scheme != "http":
-        raise ConfigError(f"{parts.scheme} is not spoken here: give an http:// URL")
+    if parts.scheme not in ("http", "https"):
+        raise ConfigError(f"{parts.scheme} is not spoken here: give an http:// or https:// URL")
+    secure = parts.scheme == "https"
     try:
-        port = parts.port or 80
+        port = parts.port or (443 if secure else 80)
     except ValueError:
         raise ConfigError(f"{url} has no port from 1 to 65535") from None
     if not parts.hostname:
         raise ConfigError(f"{url} names no host")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return host(parts.hostname), port, path, parts.netloc.rpartition("@")[2]
+    return secure, host(parts.hostname), port, path, parts.netloc.rpartition("@")[2]
 
 
 def _headers(given: tuple[str, ...]) -> dict[str, str]:

@@ -67,6 +67,8 @@ class Session:
         """The connection that `conn` picked."""
         self.numbers: dict[int, Connection] = {}
         """Connections by the numbers that `conn` gave them."""
+        self.counted: dict[str, int] = {}
+        """What `nstat` saw last."""
         self.debug: Debug | None = None
         """What `debug -n` shows meanwhile."""
         self._ground = SessionGround(driver, simulation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -44,7 +44,19 @@ class Row:
     endpoint: Any
     info: TcpInfo | None = None
     user: str = ""
-    more: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
+
+
+class Shown(NamedTuple):
+    """What was asked to be shown of each."""
+
+    processes: bool
+    info: bool
+    extended: bool
+    options: bool
+    memory: bool
+    oneline: bool
+    bare: bool
 
 
 @click.command("ss", context_settings={"ignore_unknown_options": False})
@@ -58,16 +70,20 @@ class Row:
 @click.option("-i", "--info", is_flag=True, help="What TCP knows of the connection.")
 @click.option("-e", "--extended", is_flag=True, help="The variables of RFC 9293.")
 @click.option("-o", "--options", is_flag=True, help="Timers.")
+@click.option("-m", "--memory", is_flag=True, help="What waits, and what may.")
+@click.option("-O", "--oneline", is_flag=True, help="All of a socket on one line.")
 @click.option("-H", "--no-header", "bare", is_flag=True, help="No heading.")
 @click.option("-s", "--summary", is_flag=True, help="Only how many there are.")
 @click.option("-4", "--ipv4", is_flag=True, help="IPv4 (all there is so far).")
+@click.option("-6", "--ipv6", is_flag=True, help="IPv6 (none so far).")
+@click.option("-x", "--unix", is_flag=True, help="UNIX sockets (a stack has none).")
 @click.option("-K", "--kill", is_flag=True, help="End those that the filter chooses, with a RST.")
 @click.argument("words", nargs=-1, metavar="[state STATE] [src|dst ADDR[:PORT]] [sport|dport = :PORT]")
 @click.pass_obj
 def ss_command(
     session: Session, tcp: bool, udp: bool, raw: bool, every: bool, listening: bool, numeric: bool, processes: bool,
-    info: bool, extended: bool, options: bool, bare: bool, summary: bool, ipv4: bool, kill: bool,
-    words: tuple[str, ...],
+    info: bool, extended: bool, options: bool, memory: bool, oneline: bool, bare: bool, summary: bool, ipv4: bool,
+    ipv6: bool, unix: bool, kill: bool, words: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Show sockets. Without -a those that are connected; all kinds unless some are named.
 
@@ -76,7 +92,12 @@ def ss_command(
       ss -t state established          ss -K dst 10.0.0.2 dport = :80
     """
     states, tests = _filter(words)
-    kinds = {kind for kind, asked in (("tcp", tcp), ("udp", udp), ("raw", raw)) if asked} or {"tcp", "udp", "raw"}
+    shown = Shown(processes, info, extended, options, memory, oneline, bare)
+    kinds = {kind for kind, asked in (("tcp", tcp), ("udp", udp), ("raw", raw)) if asked}
+    if not kinds and not unix and (ipv4 or not ipv6):
+        kinds = {"tcp", "udp", "raw"}
+    if ipv6 and not ipv4:
+        kinds.clear()
     if kill and not (tests or states):
         raise click.UsageError("-K needs a filter: which of them (dst ADDR, state STATE, ...)")
     if states is None and not every:
@@ -93,12 +114,12 @@ def ss_command(
             if (states is None or row.state in states) and all(test(row) for test in tests)
         ]
         for row in rows:
-            _fill(row, info or extended or options)
+            _fill(row, shown)
         if kill:
             _kill(net, rows)
     if kill and not rows:
         return 1
-    _print(session, rows, kinds, processes, info, extended, options, bare)
+    _print(session, rows, kinds, shown)
     return 0
 
 
@@ -180,11 +201,21 @@ def _end_test(which: str, text: str) -> Test:
     return test
 
 
-def _fill(row: Row, info: bool) -> None:
+def _fill(row: Row, shown: Shown) -> None:
     """What needs the lock."""
-    row.user = holder(row.endpoint)
-    if isinstance(row.endpoint, Connection) and info:
-        row.info = row.endpoint.info()
+    end = row.endpoint
+    row.user = holder(end)
+    if isinstance(end, Connection) and (shown.info or shown.extended or shown.options):
+        row.info = end.info()
+    if not shown.memory:
+        return
+    if isinstance(end, Connection):
+        row.memory = {"r": len(end.recvq) + end.ooo.size, "rb": end.options.rcvbuf}
+        row.memory |= {"t": end.flight, "tb": end.options.sndbuf, "w": len(end.sendbuf)}
+    elif isinstance(end, Listener):
+        row.memory = {"r": 0, "rb": end.options.rcvbuf, "t": 0, "tb": end.options.sndbuf, "w": 0}
+    else:
+        row.memory = {"r": row.recv_q, "rb": end.rcvbuf} if hasattr(end, "rcvbuf") else {"r": row.recv_q}
 
 
 def holder(endpoint: Any) -> str:
@@ -216,20 +247,17 @@ def _kill(net: NetStack, rows: list[Row]) -> None:
 # -- how it looks ----------------------------------------------------------------------------------------
 
 
-def _print(
-    session: Session, rows: list[Row], kinds: set[str], processes: bool, info: bool, extended: bool, options: bool,
-    bare: bool,
-) -> None:  # fmt: skip
+def _print(session: Session, rows: list[Row], kinds: set[str], shown: Shown) -> None:
     if session.out.json:
-        session.out.show([_facts(row, info, extended, options) for row in rows], ())
+        session.out.show([_facts(row, shown) for row in rows], ())
         return
     header = ["State", "Recv-Q", "Send-Q", "Local Address:Port", "Peer Address:Port", ""]
     table = []
     for row in rows:
         words = []
-        if processes and row.user:
+        if shown.processes and row.user:
             words.append(f'users:(("{row.user}"))')
-        timer = _timer(row) if options else None
+        timer = _timer(row) if shown.options else None
         if timer:
             words.append("timer:(" + ",".join(str(part) for part in timer) + ")")
         table.append([row.state, row.recv_q, row.send_q, _end(row.local), _end(row.peer), " ".join(words)])
@@ -240,14 +268,15 @@ def _print(
     from scapystack.shell.output import columns  # noqa: PLC0415 - beside `session.out.table`, for lines in between
 
     first, *lines = columns(header, table)
-    if not bare:
+    if not shown.bare:
         session.out.line(first, "bold")
     for row, line in zip(rows, lines, strict=True):
-        session.out.line(line)
-        if extended:
-            session.out.line("\t " + _words(_extended(row)))
-        if info and row.info is not None:
-            session.out.line("\t " + _info(row.info))
+        more = [_words(_extended(row))] if shown.extended else []
+        if row.memory:
+            more.append("skmem:(" + ",".join(f"{name}{value}" for name, value in row.memory.items()) + ")")
+        if shown.info and row.info is not None:
+            more.append(_info(row.info))
+        session.out.line((" " if shown.oneline else "\n\t ").join([line, *more]))
 
 
 def _end(end: End) -> str:
@@ -340,16 +369,18 @@ def _numbers(i: TcpInfo) -> Iterator[tuple[str, int]]:
     yield "data_segs_in", i.data_segs_in
 
 
-def _facts(row: Row, info: bool, extended: bool, options: bool) -> dict[str, Any]:
+def _facts(row: Row, shown: Shown) -> dict[str, Any]:
     """One row for a program."""
     facts: dict[str, Any] = {
         "netid": row.netid, "state": row.state, "recv_q": row.recv_q, "send_q": row.send_q,
         "local": _end(row.local), "peer": _end(row.peer), "user": row.user,
     }  # fmt: skip
-    timer = _timer(row) if options else None
+    timer = _timer(row) if shown.options else None
     if timer:
         facts["timer"] = dict(zip(("name", "in", "tries"), timer, strict=True))
-    if row.info is not None and (info or extended):
+    if row.memory:
+        facts["skmem"] = row.memory
+    if row.info is not None and (shown.info or shown.extended):
         facts["info"] = {name: getattr(row.info, name) for name in row.info.__dataclass_fields__}
     return facts
 

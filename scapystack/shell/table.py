@@ -57,6 +57,7 @@ _ENTRIES = (
     Entry("route", "tables", "tables", "The routing table.", json=True),
     Entry("ifconfig", "tables", "tables", "The interfaces; up and down switch one.", f"{IFACES} up down", json=True),
     Entry("stat", "tables", "tables", "What happened, and what was dropped and why.", " ".join(LAYERS), json=True),
+    Entry("nstat", "tables", "tables", "The same since the last time, under full names.", json=True),
     Entry("ip", "ip", "tables", "Addresses, links, routes and neighbours.", f"{_IP} {IFACES}", json=True),
     Entry("ss", "ss", "connections", "Sockets: who talks, who listens.", f"{_SS} {STATES} {CONNECTIONS}", json=True),
     Entry(
@@ -70,7 +71,7 @@ _ENTRIES = (
     Entry("top", "top", "connections", "A live view of connections: rates, window, round trip.", json=True),
     Entry("nc", "nc", "talking", "Join this terminal to a connection, or to a UDP socket."),
     Entry("snc", "nc", "talking", "The same in tapip's words."),
-    Entry("curl", "curl", "talking", "Fetch a page over HTTP.", "http://"),
+    Entry("curl", "curl", "talking", "Fetch a page over HTTP or HTTPS.", "http:// https://"),
     Entry("set", "settings", "settings", "Show and change settings, live.", SETTINGS, json=True),
     Entry("sysctl", "settings", "settings", "The same in the words of sysctl(8).", SETTINGS, json=True),
     Entry(

@@ -1,11 +1,14 @@
-"""The tables that tapip's shell shows, under its names: `arpcache`, `route`, `ifconfig`, `stat`."""
+"""The tables that tapip's shell shows, under its names: `arpcache`, `route`, `ifconfig`, `stat`; and `nstat`."""
 
 from __future__ import annotations
+
+from fnmatch import fnmatchcase
 
 import click
 
 from scapystack.base.addr import ip_text, mac_text
-from scapystack.base.counternames import MEANINGS
+from scapystack.base.counternames import LAYERS, MEANINGS
+from scapystack.base.errors import ConfigError
 from scapystack.shell.facts import address_facts, flags, link_facts, neighbours, seconds_left
 from scapystack.shell.session import Session
 
@@ -79,12 +82,9 @@ def ifconfig_command(session: Session, name: str | None, change: str | None) -> 
 @click.pass_obj
 def stat_command(session: Session, drops: bool, verbose: bool, layer: str | None) -> None:
     """Counters: every event and every reason to drop that was met so far, by layer (tcp, ip, arp, ...)."""
-    with session.net() as net:
-        counted = dict(net.counters.drops() if drops else net.counters)
-        counted |= {} if drops else {
-            "tcp.segs_in": net.tcp.segs_in, "tcp.segs_out": net.tcp.segs_out,
-            "udp.datagrams_in": net.udp.datagrams_in, "udp.datagrams_out": net.udp.datagrams_out,
-        }  # fmt: skip
+    if layer is not None and layer not in LAYERS:
+        raise ConfigError(f"there is no layer {layer!r}; one of: {', '.join(LAYERS)}")
+    counted = _counted(session, drops)
     names = sorted(name for name in counted if counted[name] and (layer is None or name.startswith(f"{layer}.")))
     width = max((len(f"{counted[name]:,}") for name in names), default=1)
     lines: list[str] = []
@@ -97,3 +97,47 @@ def stat_command(session: Session, drops: bool, verbose: bool, layer: str | None
         about = f"  ({MEANINGS[name]})" if verbose and name in MEANINGS else ""
         lines.append(f"  {counted[name]:>{width},}  {event}{about}")
     session.out.show({name: counted[name] for name in names}, lines)
+
+
+def _counted(session: Session, drops: bool = False) -> dict[str, int]:
+    """All counters, those of what passed among them, which the layers keep by themselves."""
+    with session.net() as net:
+        if drops:
+            return dict(net.counters.drops())
+        return {
+            **net.counters,
+            "tcp.segs_in": net.tcp.segs_in, "tcp.segs_out": net.tcp.segs_out,
+            "udp.datagrams_in": net.udp.datagrams_in, "udp.datagrams_out": net.udp.datagrams_out,
+        }  # fmt: skip
+
+
+@click.command("nstat")
+@click.option("-a", "--ignore", "absolute", is_flag=True, help="All that was counted, not since the last time.")
+@click.option("-z", "--zeros", is_flag=True, help="Also what was not.")
+@click.option("-s", "--noupdate", "keep", is_flag=True, help="Leave the last time where it was.")
+@click.option("-r", "--reset", is_flag=True, help="Begin anew, and show nothing.")
+@click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
+@click.pass_obj
+def nstat_command(
+    session: Session, absolute: bool, zeros: bool, keep: bool, reset: bool, patterns: tuple[str, ...]
+) -> None:
+    """Counters that have moved since the last nstat of this session, under this stack's names.
+
+    \b
+      nstat -r; ping -c 1 10.0.0.2; nstat 'ip.*' '*drop*'
+    """
+    counted = _counted(session)
+    before = {} if absolute else session.counted
+    if not keep:
+        session.counted = counted
+    if reset:
+        return
+    names = sorted({*counted, *(MEANINGS if zeros else ())})
+    moved = {name: counted.get(name, 0) - before.get(name, 0) for name in names}
+    shown = {
+        name: value
+        for name, value in moved.items()
+        if (value or zeros) and (not patterns or any(fnmatchcase(name, pattern) for pattern in patterns))
+    }
+    width = max(map(len, shown), default=1)
+    session.out.show(shown, (f"{name:<{width}}  {value}" for name, value in shown.items()))

@@ -131,10 +131,12 @@ def every_command(ns, home):
     assert "packets transmitted" in run("ping -i 0.2 10.0.0.2", until="icmp_seq=2 ")
     assert "Received 2 response(s)" in run("arping -c 2 -i 0.2 10.0.0.2")
     assert " 1  10.0.0.2 " in run("traceroute 10.0.0.2")
+    assert " 1  10.0.0.2 " in run("traceroute -T 10.0.0.2")
     assert "reachable" in run("arpcache")
     assert "10.0.0.0     *        255.255.255.0  U" in run("route")
     assert "inet 10.0.0.1/24  broadcast 10.0.0.255" in run("ifconfig tap0")
     assert "in.reply" in run("stat arp")
+    assert "arp.out.request" in run("nstat 'arp.*'")
     assert "inet 10.0.0.1/24 brd 10.0.0.255 scope global tap0" in run("ip addr show dev tap0")
     assert "BROADCAST,MULTICAST,UP,LOWER_UP" in run("ip -s link show tap0")
     assert run("ip route add default via 10.0.0.2; ip route").startswith("default via 10.0.0.2 dev tap0")
@@ -145,9 +147,12 @@ def every_command(ns, home):
 
     run("debug -n arp tcpstate")
     serving(ns, 8000, http)
-    assert "from the kernel" in run("curl http://10.0.0.2:8000/page")
-    said = run("debug -c")
-    assert "SYN-SENT -> ESTABLISHED" in "\n".join((said, t.session[-2]))
+    # with something behind it that takes a moment: what comes while a prompt stands there is drawn over it
+    said = run("curl http://10.0.0.2:8000/page; arping -f -c 1 10.0.0.2; debug -c")
+    assert "from the kernel" in said
+    assert "SYN-SENT -> ESTABLISHED" in said
+    assert "LAST-ACK -> CLOSED" in said
+    assert "who-has 10.0.0.2" in said.lower()
     t.begin("tcpdump -c 2 icmp")
     t.awaits("listening")
     ns.run("ping", "-c", "1", "-W", "2", "10.0.0.1")
@@ -172,6 +177,7 @@ def every_command(ns, home):
         port = sock.getsockname()[1]
         assert f"10.0.0.2:{port}" in run("ss -tnp")
         assert "ts sack cubic wscale:" in run(f"ss -tinoe dport = :{port}")
+        assert "skmem:(r0," in run(f"ss -tm dport = :{port}")
         assert "LISTEN" in run("ss -ltn")
         assert "ESTABLISHED" in run("conn")
         assert "received 5,000 octets" in run(f"conn 10.0.0.2:{port}")
@@ -197,11 +203,25 @@ def _all(sock, count):
     return octets
 
 
+def documented():
+    """The session in docs/shell.md, an entry for each line that was typed."""
+    text = DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0]
+    return re.split(r"\n(?=10\.0\.0\.1> )", text.strip().removeprefix("```\n").removesuffix("\n```"))
+
+
+def numberless(entries):
+    """What was typed, whatever the ports were."""
+    return [re.sub(r"\d{4,}", "N", entry.splitlines()[0]) for entry in entries]
+
+
 @needs("ping")
 def test_terminal_every_command_against_the_kernel_and_ctrl_d_leaves(netns, tmp_path):
     t = every_command(netns, tmp_path)
     typed = {part.split()[0] for entry in t.session for part in entry.splitlines()[0].partition("> ")[2].split(";")}
     assert set(COMMANDS) - typed == {"exit"}
+    assert numberless(documented()) == numberless(t.session), "record the session anew"
+    helped = [[entry for entry in entries if "> help" in entry] for entries in (documented(), t.session)]
+    assert helped[0] == [re.sub(r" +$", "", entry, flags=re.MULTILINE) for entry in helped[1]], "record it anew"
     rest, status = t.leave()
     assert status == 0
     assert "ran " in rest

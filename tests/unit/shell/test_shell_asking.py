@@ -1,6 +1,7 @@
 """`ping`, `ping2`, `arping`, `traceroute`: what they print, how they end, in virtual time."""
 
 import pytest
+from scapy.layers.inet import ICMP, IP
 
 from scapystack.link.memory import MemoryLink
 from scapystack.sockets.facade import Stack
@@ -93,11 +94,19 @@ def routed(shell):
     shell.other.attach(a, "10.1.0.1/24")
     shell.other.net.config.ip.forward = True
     shell.ok("ip route add default via 10.0.0.2; ping -c 1 10.1.0.2")
+    shell.far = far
     yield shell
     far.close()
 
 
-@pytest.mark.parametrize("how", ["", "-I "])
+@pytest.fixture
+def web_server(routed):
+    """A listener on port 8080 of the far stack."""
+    with routed.far.driver.entered() as net:
+        return net.tcp.listen(b"\0\0\0\0", 8080, 5)
+
+
+@pytest.mark.parametrize("how", ["", "-I ", "-T "])
 def test_traceroute_names_each_hop(routed, how):
     assert routed.ok(f"traceroute {how}10.1.0.2").splitlines() == [
         "traceroute to 10.1.0.2 (10.1.0.2), 30 hops max, 60 byte packets",
@@ -106,7 +115,7 @@ def test_traceroute_names_each_hop(routed, how):
     ]
 
 
-@pytest.mark.parametrize("how", ["", "-I "])
+@pytest.mark.parametrize("how", ["", "-I ", "-T "])
 def test_traceroute_marks_what_cannot_be_reached(routed, how):
     text = routed.ok(f"traceroute {how}-q 1 10.7.0.1")
     assert " 2  10.0.0.2  20.000 ms !N" in text
@@ -124,3 +133,31 @@ def test_traceroute_ends_at_ctrl_c(shell):
     assert shell.run("traceroute 10.0.0.9")[0] == 130
     assert shell.stack.net.udp.endpoints == []
     assert not any(shell.stack.net.raw.endpoints.values())
+
+
+def test_traceroute_by_syns_reaches_a_port_that_listens_and_leaves_no_connection(routed, web_server):
+    told = routed.ok("traceroute -T -p 8080 -q 2 10.1.0.2")
+    assert told.splitlines()[1:] == [" 1  10.0.0.2  20.000 ms  20.000 ms", " 2  10.1.0.2  40.000 ms  40.000 ms"]
+    assert routed.json("ss -tan") == []
+    routed.simulation.run(routed.simulation.now + 1_000_000_000)
+    assert not web_server.half_open
+
+
+def test_traceroute_reads_a_quote_of_eight_octets(routed):
+    """RFC 792's least; and what quotes somebody else's packet is no answer."""
+
+    def short(packet):
+        error = packet[ICMP]
+        if error.type != 11:
+            return None
+        quote = bytes(error.payload)
+        told = IP(src=packet.src, dst=packet.dst) / ICMP(type=11) / quote[:28]
+        cut.append(told)
+        other = IP(src="10.9.9.9", dst=packet.dst) / ICMP(type=11) / (quote[:20] + b"\0\1" + quote[22:24] + bytes(4))
+        return [other, told]
+
+    cut = []
+    routed.other.hook("tx", "ip", filter="icmp")(short)
+    for how in ("", "-I", "-T"):
+        assert " 1  10.0.0.2  20.000 ms\n" in routed.ok(f"traceroute {how} -q 1 10.1.0.2")
+    assert len(cut) == 3

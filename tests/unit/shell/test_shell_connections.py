@@ -1,7 +1,10 @@
 """`ss`, `conn`, `top`, `nc`, `snc`, `curl`: connections seen, picked, ended and talked over, in virtual time."""
 
+import contextlib
 import re
 import socket
+import ssl
+import subprocess
 
 import pytest
 
@@ -114,6 +117,23 @@ def test_ss_kill_ends_a_listener_and_a_udp_port(shell):
     shell.ok("ss -K state listening src :80")
     assert shell.json("ss -ltn") == []
     server.close()
+
+
+def test_ss_memory_and_one_line_for_each(shell, client):
+    client.send(b"x" * 9_000)
+    text = shell.ok("ss -tmH")
+    assert text.splitlines()[1] == "\t skmem:(r0,rb4194304,t8688,tb4194304,w9000)"
+    with shell.stack.create_server(("", 80)), shell.stack.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.bind(("", 81))
+        assert [row["skmem"]["r"] for row in shell.json("ss -tuam")] == [0, 0, 0]
+    (line,) = shell.ok("ss -tiemOH").splitlines()
+    assert all(word in line for word in ("ESTAB", " skmem:(", " iss:", " cwnd:10"))
+    assert shell.json("ss -tm")[0]["skmem"]["w"] == 9_000
+
+
+def test_ss_of_kinds_that_a_stack_has_not_is_empty(shell, client):
+    assert shell.json("ss -xa") == shell.json("ss -6a") == []
+    assert len(shell.json("ss -xt")) == len(shell.json("ss -46t")) == 1
 
 
 def test_ss_summary_counts(shell, client):
@@ -335,6 +355,76 @@ def test_curl_of_what_is_no_http_is_one_line(shell, services):
     assert shell.run("curl http://10.0.0.2:9/")[0] == 130
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """For 10.0.0.2, with its key, in one file."""
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    words = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {path}.key -out {path}.crt"
+    more = f"-days 2 -subj /CN={PEER} -addext subjectAltName=IP:{PEER}"
+    subprocess.run([*words.split(), *more.split()], check=True, capture_output=True, timeout=20)
+    path.write_bytes(b"".join((path.parent / f"{path.name}.{kind}").read_bytes() for kind in ("key", "crt")))
+    return path
+
+
+@pytest.fixture
+def secure_web(shell, certificate):
+    """A page over TLS, for as many as come."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server = shell.other.create_server(("", 443))
+
+    def serve():
+        while True:
+            try:
+                sock, _ = server.accept()
+            except OSError:
+                return
+            with sock:
+                answer(sock)
+
+    def answer(sock):
+        coming, leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(coming, leaving, server_side=True)
+        asked = b""
+        while b"\r\n\r\n" not in asked:
+            try:
+                asked += tls.read()
+            except ssl.SSLWantReadError:
+                sock.sendall(leaving.read())
+                piece = sock.recv(9_999)
+                if not piece:
+                    return
+                coming.write(piece)
+            except ssl.SSLError:
+                return
+        tls.write(b"HTTP/1.1 200 OK\r\n\r\n" + b"secret\n" * 5_000)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            tls.unwrap()
+        sock.sendall(leaving.read())
+
+    at(shell, 0, serve)
+    yield shell
+    server.close()
+
+
+@pytest.mark.program("openssl")
+def test_curl_https_checks_the_certificate(secure_web, certificate, tmp_path):
+    page = "secret\n" * 5_000
+    assert secure_web.ok(f"curl --cacert {certificate} https://10.0.0.2/") == page
+    said = secure_web.bad("curl https://10.0.0.2/", 60)
+    assert said == "curl: the certificate is not to be trusted: self-signed certificate (-k takes it all the same)\n"
+    assert secure_web.ok("curl -k https://10.0.0.2/") == page
+    status, out, err = secure_web.run("curl -kv https://10.0.0.2/")
+    assert (status, out, err.startswith("* TLSv1.3, ")) == (0, page, True)
+    (tmp_path / "empty.pem").write_text("nothing\n")
+    assert "holds no certificates" in secure_web.bad(f"curl --cacert {tmp_path}/empty.pem https://10.0.0.2/")
+
+
+def test_curl_https_of_what_is_no_tls_is_one_line(shell, services):
+    assert shell.bad("curl -k https://10.0.0.2:13/", 35).startswith("curl: no TLS with that server: ")
+    assert shell.bad("curl -m 2 -k https://10.0.0.2:9/", 1) == "curl: timed out\n"
+
+
 # -- impair
 
 
@@ -387,7 +477,7 @@ BAD = [
     ("nc", "give an ADDR and a PORT"), ("nc -l", "give a PORT"), ("nc 10.0.0.2 0", "is not a port"),
     ("nc name 80", "is not an IP address"), ("nc ::1 80", "IPv4"), ("snc", "give one of -b"),
     ("snc -b 1 -c 2", "give one of -b"), ("snc -c 10.0.0.2", "is not ADDR:PORT"),
-    ("curl", "Missing argument"), ("curl https://10.0.0.2/", "https is not spoken"), ("curl http://name/", "not an IP"),
+    ("curl", "Missing argument"), ("curl ftp://10.0.0.2/", "ftp is not spoken"), ("curl http://name/", "not an IP"),
     ("curl http://10.0.0.2:99999/", "no port"), ("curl -H nothing http://10.0.0.2/", "is no header"),
     ("curl -O http://10.0.0.2/", "names no file"),
     ("impair nosuch", "no interface"), ("impair lo loss 1%", "is no link"), ("impair mem0 loss", "lacks its value"),

@@ -135,6 +135,21 @@ def test_stat_counts_by_layer_and_reason(shell):
     assert shell.ok("stat -d") == "ip:\n  1,200  drop.checksum\n"
 
 
+def test_stat_of_no_layer_is_one_line(shell):
+    assert shell.bad("stat nosuch").startswith("stat: there is no layer 'nosuch'; one of: ")
+
+
+def test_nstat_shows_what_moved_since_the_last_time(shell):
+    shell.run("ping -c 1 10.0.0.2")
+    assert shell.ok("nstat 'arp.*'") == "arp.in.reply     1\narp.out.request  1\n"
+    assert shell.ok("nstat 'arp.*'") == ""
+    shell.run("ip neigh flush dev mem0; ping -c 1 10.0.0.2")
+    assert shell.json("nstat -s '*.reply'") == shell.json("nstat '*.reply'") == {"arp.in.reply": 1}
+    assert shell.json("nstat -a '*.reply'") == {"arp.in.reply": 2}
+    assert shell.ok("nstat -r") == ""
+    assert shell.json("nstat -z 'tcp.segs_*'") == {"tcp.segs_in": 0, "tcp.segs_out": 0}
+
+
 def test_set_shows_changes_and_takes_effect(shell):
     assert shell.ok("set tcp.congestion") == "tcp.congestion = cubic\n"
     shell.ok("set tcp.congestion reno")
