@@ -18,7 +18,7 @@ def help_command(session: Session, name: str | None) -> None:
     if name is not None:
         entry = find(name)
         command = entry.load()
-        context = click.Context(command, info_name=entry.name, max_content_width=max(session.out.width, 80))
+        context = click.Context(command, info_name=entry.name, terminal_width=max(session.out.width, 80) - 2)
         for text in command.get_help(context).splitlines():
             session.out.line(text)
         if entry.json:

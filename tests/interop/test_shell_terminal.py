@@ -44,6 +44,8 @@ class Terminal:
             **os.environ, "XDG_RUNTIME_DIR": str(sockets), "XDG_STATE_HOME": str(home / "state"), "TERM": "xterm",
             "PROMPT_TOOLKIT_NO_CPR": "1",
         }  # fmt: skip
+        for name in ("COLUMNS", "LINES"):  # the terminal says how large it is
+            environment.pop(name, None)
         self.child = namespaces.in_namespace(
             ns.name,
             lambda: pexpect.spawn(
