@@ -153,10 +153,13 @@ class Client:
                 self._put(wire.INPUT, data)
 
     def complete(self, line: str) -> list[str]:
-        """What may stand at the end of the line."""
+        """What may stand at the end of the line; nothing where the stack is gone (the next `run` says so)."""
         if self.lost:
             return []
-        self._put(wire.COMPLETE, line.encode())
+        try:
+            self._put(wire.COMPLETE, line.encode())
+        except LinkError:  # before the thread that hears has noticed
+            return []
         return self._words.get()
 
     def close(self) -> None:

@@ -353,13 +353,14 @@ class Stack:
         """Have Scapy's own calls go through the stack: `with stack.scapy() as iface: sr1(IP(dst=...)/ICMP())`.
 
         Inside, Scapy's routing table prefers the stack's routes, and its interfaces (`tap0@stack`) can be named;
-        `iface` is the first of them, without the loopback. Raises ConfigError where there is none.
+        `iface` is the first of them, without the loopback, and so is `conf.iface`. Raises ConfigError: there is none.
         """
         leave = self.scapy_names.enter()
         try:
             if not self.scapy_names.interfaces:
                 raise ConfigError("the stack has no interface but its loopback")
-            yield self.scapy_names.interfaces[0]
+            with self.scapy_names.interfaces[0].chosen() as iface:
+                yield iface
         finally:
             leave()
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from scapy.config import conf
@@ -62,6 +63,16 @@ class StackInterface(NetworkInterface):  # type: ignore[misc]
         )  # fmt: skip
         self.stack = stack
         self.interface = interface
+
+    @contextmanager
+    def chosen(self) -> Iterator[StackInterface]:
+        """Have it be `conf.iface`: that of calls which name none and have no route to go by (`srp`, `sniff`)."""
+        before, conf.iface = conf.iface, self
+        try:
+            yield self
+        finally:
+            if conf.iface is self:
+                conf.iface = before
 
     def l2(self, filter: str | None = None, iface: Any = None, **rest: Any) -> Any:
         """A socket for frames; what else Scapy passes has no meaning here."""

@@ -221,3 +221,21 @@ def test_exec_runs_an_unmodified_program_over_a_stack(netns, tmp_path, certifica
         assert told.stdout == f"{len(PAGE)} scapystack.sockets.stream\n"
         mail.close()
     assert b"hello\r\n" in mail.said
+
+
+def test_exec_that_ends_right_after_sendall_delivers_everything(netns):
+    """As a kernel would: the program is gone, what its socket took is not."""
+    size = 3_000_000
+    with netns.socket() as server:
+        server.bind(("", 0))
+        server.listen()
+        code = f"import socket, sys; s = socket.create_connection(({KERNEL!r}, {server.getsockname()[1]}), 20);"
+        code += f" s.sendall(bytes({size})); sys.exit(3)"
+        child = netns.popen(sys.executable, "-m", "scapystack", "exec", "--", "python", "-c", code)
+        sock, _ = server.accept()
+        came = 0
+        with sock:
+            while piece := sock.recv(65_536):
+                came += len(piece)
+        assert came == size
+        assert child.wait(LIMIT_S) == 3

@@ -5,8 +5,9 @@ import threading
 
 import pytest
 from scapy.config import conf
-from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP, TCP_client
 from scapy.layers.l2 import ARP, ARP_am, Ether
+from scapy.packet import Raw
 from scapy.sendrecv import AsyncSniffer, bridge_and_sniff, send, sendp, sniff, sr, sr1, srp1
 
 from scapystack import Stack
@@ -216,6 +217,33 @@ def test_answering_machine_answers_beside_the_stack(stacks):
         reply = srp1(request, iface=theirs, timeout=LIMIT_S)
         thread.join(LIMIT_S)
     assert (reply[ARP].psrc, reply[ARP].hwsrc) == ("10.99.0.77", "02:00:00:00:00:77")
+
+
+def test_scapys_tcp_automaton_talks_to_a_connection_of_another_stack(stacks):
+    """Scapy's own TCP, by packets: its handshake needs no firewall, and what it does is sniffed both ways."""
+    one, two = stacks
+    server = two.create_server(("", 80))
+    with one.scapy() as iface:
+        client = TCP_client.tcplink(Raw, "10.99.0.2", 80, ll=iface.l3, recvsock=iface.listen)
+        accepted, _ = server.accept()
+        client.send(Raw(b"by an automaton"))
+        assert accepted.recv(100) == b"by an automaton"
+        accepted.sendall(b"by a stack")
+        assert client.recv().load == b"by a stack"
+        client.close()
+        assert accepted.recv(100) == b""
+
+
+def test_calls_that_name_no_interface_take_the_stacks_inside_of_scapy(stacks):
+    before = conf.iface
+    with stacks[1].scapy() as theirs, stacks[0].scapy() as iface:
+        assert conf.iface is iface
+        reply = srp1(Ether(dst=theirs.mac) / IP(src="10.99.0.1", dst="10.99.0.2") / ICMP(), timeout=LIMIT_S)
+        assert reply[Ether].src == theirs.mac
+        sniffer = Sniffing(count=2)
+        stacks[0].ping("10.99.0.2", timeout=LIMIT_S)
+        assert len(sniffer.seen()) == 2
+    assert conf.iface is before
 
 
 def test_bridge_and_sniff_joins_two_links():
