@@ -34,6 +34,8 @@ _REFUSED, _FAILED_PAGE, _NO_TLS, _TOO_MANY, _NOT_TRUSTED = 7, 22, 35, 47, 60
 @click.option("-f", "--fail", is_flag=True, help="End with 22 where the answer is 400 or more.")
 @click.option("-L", "--location", is_flag=True, help="Go where the answer points to.")
 @click.option("-m", "--max-time", "patience", type=POSITIVE, metavar="S", help="Give up after S seconds of silence.")
+@click.option("-s", "--silent", is_flag=True, help="No progress (never shown).")
+@click.option("-S", "--show-error", "shown", is_flag=True, help="Say what went wrong (always so).")
 @click.option("-k", "--insecure", is_flag=True, help="Take any certificate.")
 @click.option("--cacert", "authorities", metavar="FILE", help="The authorities to believe (those of this machine).")
 @click.argument("url")
@@ -41,7 +43,8 @@ _REFUSED, _FAILED_PAGE, _NO_TLS, _TOO_MANY, _NOT_TRUSTED = 7, 22, 35, 47, 60
 def curl_command(
     session: Session, file: str | None, remote_name: bool, head: bool, include: bool, verbose: bool,
     method: str | None, headers: tuple[str, ...], data: str | None, fail: bool, location: bool,
-    patience: float | None, insecure: bool, authorities: str | None, url: str,
+    patience: float | None, silent: bool, shown: bool, insecure: bool, authorities: str | None,
+    url: str,
 ) -> int:  # fmt: skip
     """Fetch URL (http://ADDR[:PORT]/PATH, or https://) and write it to the screen or to a file."""
     tls = _Tls(session, insecure, authorities, verbose)

@@ -34,9 +34,11 @@ _SHOW = ("show", "list", "lst")
 
 @click.command("ip", context_settings={"ignore_unknown_options": True})
 @click.option("-s", "statistics", is_flag=True, help="With counters (link).")
+@click.option("-br", "-brief", "brief", is_flag=True, help="A line for each (addr, link).")
+@click.option("-4", "ipv4", is_flag=True, help="IPv4 (all there is so far).")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="addr|link|route|neigh [VERB] ...")
 @click.pass_obj
-def ip_command(session: Session, statistics: bool, words: tuple[str, ...]) -> None:
+def ip_command(session: Session, statistics: bool, brief: bool, ipv4: bool, words: tuple[str, ...]) -> None:
     """Addresses, links, routes and neighbours, in the words of iproute2.
 
     \b
@@ -44,7 +46,7 @@ def ip_command(session: Session, statistics: bool, words: tuple[str, ...]) -> No
       ip [-s] link [show [dev IFACE]]   ip link set dev IFACE up|down|mtu N|address MAC
                                         ip link add NAME type tap               ip link del IFACE
       ip route [show]                   ip route add|del|replace PREFIX [via ADDR] [dev IFACE] [metric N]
-      ip route get ADDR                 ip route flush [dev IFACE]
+      ip route get ADDR                 ip route flush [PREFIX] [dev IFACE]
       ip neigh [show [dev IFACE]]       ip neigh add|del|replace ADDR [lladdr MAC] dev IFACE
                                         ip neigh flush [dev IFACE]
     """
@@ -104,6 +106,14 @@ def _chosen(session: Session, net: NetStack, words: list[str]) -> list[Interface
 # -- addresses -------------------------------------------------------------------------------------------
 
 
+def _brief(facts: dict[str, Any], what: list[str]) -> list[str]:
+    return [f"{facts['ifname']:<16} {facts['operstate']:<14} {' '.join(what)}".rstrip()]
+
+
+def _is_brief() -> bool:
+    return bool(click.get_current_context().params["brief"])
+
+
 def _head(session: Session, iface: Interface) -> tuple[dict[str, Any], list[str]]:
     facts = link_facts(iface, session.driver.links.get(iface.index))
     return facts, [
@@ -117,8 +127,12 @@ def _addr_show(session: Session, net: NetStack, words: list[str]) -> None:
     for iface in _chosen(session, net, words):
         facts, head = _head(session, iface)
         del facts["stats64"]
-        lines += head
         facts["addr_info"] = address_facts(iface)
+        if _is_brief():
+            lines += _brief(facts, [f"{one['local']}/{one['prefixlen']}" for one in facts["addr_info"]])
+            data.append(facts)
+            continue
+        lines += head
         for one in facts["addr_info"]:
             broadcast = f" brd {one['broadcast']}" if "broadcast" in one else ""
             lines.append(f"    inet {one['local']}/{one['prefixlen']}{broadcast} scope {one['scope']} {iface.name}")
@@ -151,7 +165,7 @@ def _link_show(session: Session, net: NetStack, words: list[str], statistics: bo
     data, lines = [], []
     for iface in _chosen(session, net, words):
         facts, head = _head(session, iface)
-        lines += head
+        lines += _brief(facts, [facts["address"], f"<{','.join(facts['flags'])}>"]) if _is_brief() else head
         if statistics:
             for way in ("rx", "tx"):
                 counts = facts["stats64"][way]
@@ -256,11 +270,13 @@ def _route_del(session: Session, net: NetStack, words: list[str]) -> None:
 
 
 def _route_flush(session: Session, net: NetStack, words: list[str]) -> None:
-    found = _pairs(words, ("dev",), "dev")
-    iface = session.iface(found["dev"]) if found else None
+    found = _pairs(words, ("dev", "to"), "to")
+    iface = session.iface(found["dev"]) if "dev" in found else None
+    where = found.get("to", "all")
+    prefix = None if where == "all" else Prefix.parse(where)
 
     def doomed(entry: RouteEntry) -> bool:
-        return entry.kind == STATIC and (iface is None or entry.iface is iface)
+        return entry.kind == STATIC and iface in (None, entry.iface) and prefix in (None, entry.prefix)
 
     net.routes.remove_where(doomed)
 
@@ -318,7 +334,7 @@ def _neigh_del(session: Session, net: NetStack, words: list[str]) -> None:
 
 
 def _neigh_flush(session: Session, net: NetStack, words: list[str]) -> None:
-    for iface in _chosen(session, net, words):
+    for iface in _chosen(session, net, [word for word in words if word != "all"]):
         for entry in [e for e in net.arp.entries() if e.iface is iface and e.state != PERMANENT]:
             net.arp.remove(iface, entry.address)
 

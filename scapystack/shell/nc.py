@@ -33,11 +33,15 @@ SILENCE_S = 1.0
 @click.option("-u", "--udp", is_flag=True, help="UDP instead of TCP.")
 @click.option("-p", "local_port", type=click.IntRange(1, 65_535), metavar="N", help="The local port.")
 @click.option("-w", "patience", type=POSITIVE, metavar="S", help="End after S seconds in which nothing came.")
+@click.option("-z", "probe", is_flag=True, help="See whether anybody listens, and end.")
+@click.option("-v", "verbose", is_flag=True, help="Say who is there (always so).")
+@click.option("-n", "numeric", is_flag=True, help="Numbers instead of names (always so).")
 @click.argument("words", nargs=-1, metavar="[ADDR] [PORT]")
 @click.pass_obj
 def nc_command(
-    session: Session, listen: bool, udp: bool, local_port: int | None, patience: float | None, words: tuple[str, ...]
-) -> None:
+    session: Session, listen: bool, udp: bool, local_port: int | None, patience: float | None, probe: bool,
+    verbose: bool, numeric: bool, words: tuple[str, ...],
+) -> None:  # fmt: skip
     """Join input and output to a TCP connection (or UDP with -u). The end of input (Ctrl-D) half-closes it.
 
     \b
@@ -49,8 +53,16 @@ def nc_command(
         given.append(str(local_port))
     if len(given) > 2 or len(given) < (1 if listen else 2):
         raise click.UsageError("give a PORT, or an ADDR and a PORT" if listen else "give an ADDR and a PORT")
+    if probe and (listen or udp):
+        raise click.UsageError("-z asks whether a TCP port is open: neither -l nor -u goes with it")
     number = port(given[-1])
     address = ip(host(given[0])) if len(given) == 2 else ANY4
+    if probe:
+        c = _connect(session, address, number, local_port or 0, patience)
+        with session.net():
+            c.on_ready = None
+            c.close()
+        return
     _talk(session, address, number, listen, udp, 0 if listen else local_port or 0, patience)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -78,7 +79,9 @@ class Shown(NamedTuple):
 @click.option("-6", "--ipv6", is_flag=True, help="IPv6 (none so far).")
 @click.option("-x", "--unix", is_flag=True, help="UNIX sockets (a stack has none).")
 @click.option("-K", "--kill", is_flag=True, help="End those that the filter chooses, with a RST.")
-@click.argument("words", nargs=-1, metavar="[state STATE] [src|dst ADDR[:PORT]] [sport|dport = :PORT]")
+@click.argument(
+    "words", nargs=-1, metavar="[state STATE] [src|dst ADDR[:PORT]] [sport|dport = :PORT] [and|or|not] [( )]"
+)
 @click.pass_obj
 def ss_command(
     session: Session, tcp: bool, udp: bool, raw: bool, every: bool, listening: bool, numeric: bool, processes: bool,
@@ -152,27 +155,67 @@ Test = Callable[[Row], bool]
 
 
 def _filter(words: Sequence[str]) -> tuple[set[str] | None, list[Test]]:
-    """The states, and tests for the rest. Raises UsageError, ConfigError."""
+    """The states, and a test for the rest. Raises UsageError, ConfigError."""
     states: set[str] | None = None
-    tests: list[Test] = []
-    left = iter(words)
-    for word in left:
-        if word in ("and", "&&", "&"):
+    given = iter(" ".join(words).replace("(", " ( ").replace(")", " ) ").split())  # quoted or not
+    left = deque[str]()
+    for word in given:
+        if word != "state":
+            left.append(word)
             continue
-        value = next(left, None)
-        if word in ("sport", "dport") and value in ("=", "==", "eq"):
-            value = next(left, None)
-        if value is None:
-            raise click.UsageError(f"{word!r} lacks what should follow it")
-        if word == "state":
-            states = _states(value) if states is None else states | (_states(value) or set())
-        elif word in ("src", "dst"):
-            tests.append(_end_test(word, value))
-        elif word in ("sport", "dport"):
-            tests.append(_end_test("src" if word == "sport" else "dst", f":{value.lstrip(':')}"))
-        else:
-            raise click.UsageError(f"what is {word!r}? state, src, dst, sport or dport was expected")
-    return states, tests
+        name = next(given, None)
+        if name is None:
+            raise click.UsageError("'state' lacks what should follow it")
+        more = _states(name)
+        states = more if states is None else states | (more or set())
+    if not left:
+        return states, []
+    test = _either(left)
+    if left:
+        raise click.UsageError(f"what is {left[0]!r}? It does not belong to the filter")
+    return states, [test]
+
+
+def _either(left: deque[str]) -> Test:
+    test = _both(left)
+    while left and left[0] in ("or", "||", "|"):
+        left.popleft()
+        one, other = test, _both(left)
+        test = lambda row, one=one, other=other: one(row) or other(row)  # type: ignore[misc] # noqa: E731
+    return test
+
+
+def _both(left: deque[str]) -> Test:
+    test = _one(left)
+    while left and left[0] not in ("or", "||", "|", ")"):
+        if left[0] in ("and", "&&", "&"):
+            left.popleft()
+        one, other = test, _one(left)
+        test = lambda row, one=one, other=other: one(row) and other(row)  # type: ignore[misc] # noqa: E731
+    return test
+
+
+def _one(left: deque[str]) -> Test:
+    word = left.popleft() if left else ""
+    if word in ("not", "!"):
+        test = _one(left)
+        return lambda row: not test(row)
+    if word == "(":
+        test = _either(left)
+        if not left or left.popleft() != ")":
+            raise click.UsageError("a '(' lacks its ')'")
+        return test
+    if word not in ("src", "dst", "sport", "dport"):
+        raise click.UsageError(f"what is {word!r}? state, src, dst, sport or dport was expected")
+    differs = bool(left) and left[0] in ("!=", "neq", "ne")
+    if left and (differs or left[0] in ("=", "==", "eq")):
+        left.popleft()
+    if not left:
+        raise click.UsageError(f"{word!r} lacks what should follow it")
+    value = left.popleft()
+    which, text = ("src" if word[0] == "s" else "dst"), value if word in ("src", "dst") else f":{value.lstrip(':')}"
+    test = _end_test(which, text)
+    return (lambda row: not test(row)) if differs else test
 
 
 def _states(name: str) -> set[str] | None:

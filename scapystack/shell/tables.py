@@ -14,8 +14,9 @@ from scapystack.shell.session import Session
 
 
 @click.command("arpcache")
+@click.option("-n", "numeric", is_flag=True, help="Numbers instead of names (always so).")
 @click.pass_obj
-def arpcache_command(session: Session) -> None:
+def arpcache_command(session: Session, numeric: bool) -> None:
     """The neighbours: who is behind which hardware address, and for how long that is believed."""
     with session.net() as net:
         rows = []
@@ -28,8 +29,9 @@ def arpcache_command(session: Session) -> None:
 
 
 @click.command("route")
+@click.option("-n", "numeric", is_flag=True, help="Numbers instead of names (always so).")
 @click.pass_obj
-def route_command(session: Session) -> None:
+def route_command(session: Session, numeric: bool) -> None:
     """The routing table, the longest prefix first. `ip route` changes it."""
     with session.net() as net:
         rows = []
@@ -45,10 +47,11 @@ def route_command(session: Session) -> None:
 
 
 @click.command("ifconfig")
+@click.option("-a", "every", is_flag=True, help="All of them, those that are down too (always so).")
 @click.argument("name", required=False, metavar="[IFACE]")
 @click.argument("change", required=False, type=click.Choice(["up", "down"]))
 @click.pass_obj
-def ifconfig_command(session: Session, name: str | None, change: str | None) -> None:
+def ifconfig_command(session: Session, every: bool, name: str | None, change: str | None) -> None:
     """The interfaces, or one of them; `up` and `down` take it into use and out of it."""
     with session.net() as net:
         chosen = [session.iface(name)] if name else list(net.interfaces)

@@ -90,6 +90,9 @@ def test_ss_info_timers_and_variables(shell, client):
 FILTERS = {
     "dst 10.0.0.2": 2, "dst 10.0.0.3": 0, "dst 10.0.0.2:7": 1, "dport = :7": 1, "dport :9": 1, "src :7": 0,
     "state established": 2, "state time-wait": 0, "state connected dport = :9 and dst 10.0.0.2": 1, "state all": 2,
+    "( dport = :7 or sport = :7 )": 1, "dport = :7 or dport = :9": 2, "not dport = :7": 1,
+    "'(dport = :7 or sport = :7)'": 1, "dport != :9 dst 10.0.0.2": 1,
+    "dst 10.0.0.2 and not ( dport = :7 or dport = :9 )": 0, "dst 10.0.0.2: state established": 2,
 }  # fmt: skip
 
 
@@ -282,6 +285,12 @@ def test_snc_d_shows_packets_and_states(shell, services):
     assert shell.session.debug is None
 
 
+def test_nc_z_says_whether_anybody_listens(shell, services):
+    assert shell.run("nc -zv 10.0.0.2 7") == (0, "", "connected to 10.0.0.2:7\n")
+    assert shell.bad("nc -zv 10.0.0.2 6", 1) == "nc: Connection refused\n"
+    assert shell.json("ss -t") == []
+
+
 def test_nc_refused_and_silent_are_one_line(shell):
     assert shell.bad("nc 10.0.0.2 81", 1) == "nc: Connection refused\n"
     shell.ok("ip neigh add 10.0.0.9 lladdr 02:00:00:00:00:99 dev mem0")
@@ -470,6 +479,8 @@ def test_impair_rate_and_the_rest(shell):
 
 BAD = [
     ("ss -K", "-K needs a filter"), ("ss nosuch 1", "what is 'nosuch'"), ("ss dst", "lacks what"),
+    ("ss ( dst 10.0.0.2", "lacks its ')'"), ("ss dst 10.0.0.2 )", "does not belong"), ("ss not", "what is ''"),
+    ("nc -z -l 80", "neither -l"),
     ("ss state nosuch", "no state 'nosuch'"),
     ("ss dst ten", "is not an IP address"), ("ss dport = :0", "is not a port"),
     ("conn 9", "no connection 9"), ("conn nosuch", "no connection nosuch"), ("conn show now", "what is 'now'"),

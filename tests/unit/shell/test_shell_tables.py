@@ -180,3 +180,20 @@ def test_set_of_several_changes_all_or_none(shell, line):
     before = shell.json("set")
     shell.bad(line)
     assert shell.json("set") == before
+
+
+def test_habits_of_the_fingers_are_understood(shell):
+    assert shell.ok("ip -4 -br addr").splitlines() == [
+        "lo               UNKNOWN        127.0.0.1/8",
+        "mem0             UP             10.0.0.1/24",
+    ]
+    assert shell.ok("ip -br link show mem0") == (
+        "mem0             UP             02:00:00:00:00:01 <BROADCAST,MULTICAST,UP,LOWER_UP>\n"
+    )
+    assert shell.ok("route -n") == shell.ok("route")
+    assert shell.ok("arp -n") == shell.ok("arpcache")
+    assert shell.ok("ifconfig -a") == shell.ok("ifconfig")
+    shell.ok("ip route add 10.5.0.0/16 via 10.0.0.2; ip route add 10.6.0.0/16 via 10.0.0.2; ip route flush 10.5.0.0/16")
+    assert [row["dst"] for row in shell.json("ip route") if "gateway" in row] == ["10.6.0.0/16"]
+    shell.ok("ip route flush all; ping -c 1 10.0.0.2; ip neigh flush all")
+    assert [row for row in shell.json("ip route") if "gateway" in row] == shell.json("ip neigh") == []
