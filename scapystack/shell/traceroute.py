@@ -20,6 +20,7 @@ from scapystack.shell.session import Session
 from scapystack.shell.watch import Seen, Watch
 
 if TYPE_CHECKING:
+    from scapystack.base.rng import Rng
     from scapystack.stack import NetStack
 
 FIRST_PORT, WEB_PORT = 33_434, 80
@@ -93,8 +94,10 @@ class _Trace:
         self._port = port or WEB_PORT
         with session.net() as net:
             self._source = ip_text(net.ipv4.route(self._packed).src)
-            self._ident = net.core.rng.below(0xFFFF) + 1
-            self._next = 1 if kind == ECHO else _free_ports(net) if kind == SYN else port or FIRST_PORT
+            # nothing is drawn from the stack's own generator, whose numbers a recorded stack must get again
+            rng = net.core.rng.derive(f"traceroute {session.now}")
+            self._ident = rng.below(0xFFFF) + 1
+            self._next = 1 if kind == ECHO else _free_ports(net, rng) if kind == SYN else port or FIRST_PORT
         self._first = self._next
 
     def wanted(self, way: str, frame: Frame) -> bool:
@@ -182,9 +185,9 @@ class _Trace:
         return number if own == self._ident else -1
 
 
-def _free_ports(net: NetStack) -> int:
+def _free_ports(net: NetStack, rng: Rng) -> int:
     """The first of some thousand local ports that no connection has."""
     while True:
-        first = 32_768 + net.core.rng.below(25_000)
+        first = 32_768 + rng.below(25_000)
         if not any(first <= port < first + 2_550 for port in net.tcp.ports):
             return first
