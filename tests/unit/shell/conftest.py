@@ -8,6 +8,7 @@ from scapystack.link.memory import MemoryLink
 from scapystack.runtime.virtual import Simulation
 from scapystack.shell.session import Session
 from scapystack.sockets.facade import Stack
+from scapystack.sockets.services import start_services
 
 DELAY = 10_000_000
 
@@ -53,6 +54,10 @@ class Shell:
     def json(self, line):
         return json.loads(self.ok(f"{line} --json"))
 
+    def at(self, ms, call):
+        """Have it called so much later, as a program of its own."""
+        self.simulation.at(self.simulation.now + ms * 1_000_000, lambda: self.simulation.start(call, "later"))
+
     def interrupt_after(self, ms):
         """Ctrl-C, so much later."""
         self.simulation.at(self.simulation.now + ms * 1_000_000, self.session.interrupt)
@@ -69,3 +74,12 @@ def shell():
         yield made
         made.session.close()
     simulation.close()
+
+
+@pytest.fixture
+def services(shell):
+    """echo, discard, source, daytime on the other stack and on ours."""
+    made = start_services(shell.other, "echo,discard,source,daytime")
+    yield made
+    for each in made:
+        each.close()

@@ -1,25 +1,13 @@
 """`ss`, `conn`, `top`, `nc`, `snc`, `curl`: connections seen, picked, ended and talked over, in virtual time."""
 
-import contextlib
 import re
 import socket
-import ssl
-import subprocess
 
 import pytest
 
 from scapystack.sockets.services import start_services
 
 PEER = "10.0.0.2"
-
-
-@pytest.fixture
-def services(shell):
-    """echo, discard, source, daytime on the other stack and on ours."""
-    made = start_services(shell.other, "echo,discard,source,daytime")
-    yield made
-    for each in made:
-        each.close()
 
 
 @pytest.fixture
@@ -30,11 +18,6 @@ def client(shell, services):
     assert sock.recv(9) == b"hello"
     yield sock
     sock.close()
-
-
-def at(shell, ms, call):
-    """Have it called so much later, as a program of its own."""
-    shell.simulation.at(shell.simulation.now + ms * 1_000_000, lambda: shell.simulation.start(call, "later"))
 
 
 # -- ss
@@ -184,7 +167,7 @@ def test_conn_close_and_abort_end_the_picked_one(shell, client):
 def test_top_shows_rates_since_the_last_look(shell, services):
     sock = shell.stack.create_connection((PEER, 19))
     sock.sendall(b"100000\n")
-    at(shell, 100, lambda: [sock.recv(65_536) for _ in range(4)])
+    shell.at(100, lambda: [sock.recv(65_536) for _ in range(4)])
     text = shell.ok("top -n 2 -d 1")
     first, second = (part for part in text.split("connections: ")[1:])
     assert first.splitlines()[0] == "1 ESTABLISHED"
@@ -196,7 +179,7 @@ def test_top_shows_rates_since_the_last_look(shell, services):
 
 def test_top_as_json_is_one_look_with_rates(shell, services):
     sock = shell.stack.create_connection((PEER, 19))
-    at(shell, 100, lambda: sock.sendall(b"1000\n"))
+    shell.at(100, lambda: sock.sendall(b"1000\n"))
     (row,) = shell.json("top")
     assert (row["peer"], row["in_per_s"], row["out_per_s"]) == ("10.0.0.2:19", 1000, 5)
     assert row["rtt_ms"] >= 20.0
@@ -230,7 +213,7 @@ def test_nc_listens_and_ends_with_the_peer(shell, line):
         with shell.other.create_connection(("10.0.0.1", 12345)) as sock:
             sock.sendall(b"x" * 200_000)
 
-    at(shell, 100, talk)
+    shell.at(100, talk)
     status, out, err = shell.run(line)
     assert (status, len(out)) == (0, 200_000)
     assert err.startswith("listening on ")
@@ -252,7 +235,7 @@ def test_nc_sends_much_no_faster_than_the_peer_reads(shell, services):
         sock.close()
         server.close()
 
-    at(shell, 0, read)
+    shell.at(0, read)
     assert shell.run("nc 10.0.0.2 5000")[0] == 0
     assert sum(received) == 6_000_000
 
@@ -269,7 +252,7 @@ def test_nc_udp_both_roles(shell, services):
             assert sock.recv(99) == b"two\n"
 
     given[:] = [b"two\n"]
-    at(shell, 100, talk)
+    shell.at(100, talk)
     shell.interrupt_after(1_000)
     assert shell.run("snc -u -b 10.0.0.1:12345")[:2] == (130, "line 1\n")
     assert shell.json("ss -uan") == []
@@ -306,134 +289,6 @@ def test_nc_interrupted_resets_its_connection(shell, services):
     assert shell.other.net.tcp.connections == {}
 
 
-# -- curl
-
-
-@pytest.fixture
-def web(shell, tmp_path):
-    (tmp_path / "page.txt").write_text("a page\n" * 1_000)
-    (service,) = start_services(shell.other, "http", str(tmp_path))
-    yield shell
-    service.close()
-
-
-def test_curl_writes_the_page_to_screen_and_file(web, tmp_path):
-    assert web.ok("curl http://10.0.0.2/page.txt") == "a page\n" * 1_000
-    web.session.cwd = str(tmp_path)
-    assert web.ok("curl -o copy 10.0.0.2/page.txt") == ""
-    assert (tmp_path / "copy").read_text() == "a page\n" * 1_000
-    (tmp_path / "sub").mkdir()
-    web.session.cwd = str(tmp_path / "sub")
-    web.ok("curl -O http://10.0.0.2:80/page.txt")
-    assert (tmp_path / "sub" / "page.txt").exists()
-
-
-def test_curl_head_verbose_and_failures(web):
-    head = web.ok("curl -I http://10.0.0.2/page.txt")
-    assert head.startswith("HTTP/1.1 200 OK\n") or head.startswith("HTTP/1.1 200 OK\r\n")
-    assert "content-length: 7000" in head.lower()
-    status, _, err = web.run("curl -v -H 'X-Thing: yes' http://10.0.0.2/page.txt")
-    assert (status, "> X-Thing: yes\n" in err, "< HTTP/1.1 200 OK\n" in err) == (0, True, True)
-    assert web.bad("curl -f http://10.0.0.2/nosuch", 22) == "curl: the answer is 404 Not Found\n"
-    assert web.bad("curl http://10.0.0.2:81/", 7) == "curl: cannot connect to 10.0.0.2 port 81: Connection refused\n"
-
-
-def test_curl_follows_redirections_and_posts(shell):
-    asked = []
-
-    def serve():
-        server = shell.other.create_server(("", 80))
-        for answer in (b"HTTP/1.1 302 Found\r\nLocation: /there\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\ndone\n"):
-            sock, _ = server.accept()
-            asked.append(sock.recv(9_999))
-            if b"Content-Length" in asked[-1]:
-                asked[-1] += sock.recv(9_999)
-            sock.sendall(answer)
-            sock.close()
-        server.close()
-
-    at(shell, 0, serve)
-    assert shell.ok("curl -L -d a=1 http://10.0.0.2/here") == "done\n"
-    assert [request.split()[:2] for request in asked] == [[b"POST", b"/here"], [b"GET", b"/there"]]
-    assert asked[0].endswith(b"a=1")
-
-
-def test_curl_of_what_is_no_http_is_one_line(shell, services):
-    assert shell.bad("curl http://10.0.0.2:13/", 1) == "curl: no HTTP came from 10.0.0.2: BadStatusLine\n"
-    shell.interrupt_after(1_000)
-    assert shell.run("curl http://10.0.0.2:9/")[0] == 130
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """For 10.0.0.2, with its key, in one file."""
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    words = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {path}.key -out {path}.crt"
-    more = f"-days 2 -subj /CN={PEER} -addext subjectAltName=IP:{PEER}"
-    subprocess.run([*words.split(), *more.split()], check=True, capture_output=True, timeout=20)
-    path.write_bytes(b"".join((path.parent / f"{path.name}.{kind}").read_bytes() for kind in ("key", "crt")))
-    return path
-
-
-@pytest.fixture
-def secure_web(shell, certificate):
-    """A page over TLS, for as many as come."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    server = shell.other.create_server(("", 443))
-
-    def serve():
-        while True:
-            try:
-                sock, _ = server.accept()
-            except OSError:
-                return
-            with sock:
-                answer(sock)
-
-    def answer(sock):
-        coming, leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = context.wrap_bio(coming, leaving, server_side=True)
-        asked = b""
-        while b"\r\n\r\n" not in asked:
-            try:
-                asked += tls.read()
-            except ssl.SSLWantReadError:
-                sock.sendall(leaving.read())
-                piece = sock.recv(9_999)
-                if not piece:
-                    return
-                coming.write(piece)
-            except ssl.SSLError:
-                return
-        tls.write(b"HTTP/1.1 200 OK\r\n\r\n" + b"secret\n" * 5_000)
-        with contextlib.suppress(ssl.SSLWantReadError):
-            tls.unwrap()
-        sock.sendall(leaving.read())
-
-    at(shell, 0, serve)
-    yield shell
-    server.close()
-
-
-@pytest.mark.program("openssl")
-def test_curl_https_checks_the_certificate(secure_web, certificate, tmp_path):
-    page = "secret\n" * 5_000
-    assert secure_web.ok(f"curl --cacert {certificate} https://10.0.0.2/") == page
-    said = secure_web.bad("curl https://10.0.0.2/", 60)
-    assert said == "curl: the certificate is not to be trusted: self-signed certificate (-k takes it all the same)\n"
-    assert secure_web.ok("curl -k https://10.0.0.2/") == page
-    status, out, err = secure_web.run("curl -kv https://10.0.0.2/")
-    assert (status, out, err.startswith("* TLSv1.3, ")) == (0, page, True)
-    (tmp_path / "empty.pem").write_text("nothing\n")
-    assert "holds no certificates" in secure_web.bad(f"curl --cacert {tmp_path}/empty.pem https://10.0.0.2/")
-
-
-def test_curl_https_of_what_is_no_tls_is_one_line(shell, services):
-    assert shell.bad("curl -k https://10.0.0.2:13/", 35).startswith("curl: no TLS with that server: ")
-    assert shell.bad("curl -m 2 -k https://10.0.0.2:9/", 1) == "curl: timed out\n"
-
-
 # -- impair
 
 
@@ -461,7 +316,7 @@ def test_impair_loss_is_counted_and_off_lets_go_what_waited(shell):
         "iface": "mem0", "way": "out", "set": {"loss": 1.0}, "lost": 3, "marked": 0,
     }  # fmt: skip
     shell.ok("impair mem0 out loss 0; impair mem0 in delay 5s")
-    at(shell, 200, lambda: shell.run("impair mem0 off"))
+    shell.at(200, lambda: shell.run("impair mem0 off"))
     with shell.stack.pinger() as pinger:
         assert pinger.ping(PEER, 1, timeout=1).rtt_ms == 200.0
 
