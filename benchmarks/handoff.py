@@ -1,10 +1,11 @@
-"""What a thread costs that blocks in `recv`, over the callback of the loop itself: one octet there and back.
+"""What threads cost that block in `recv`, over callbacks of the loop itself: one octet there and back.
 
     .venv/bin/python -m benchmarks.handoff [--rounds N] [--seconds N]      (as root)
 
-The client is the kernel, on a TAP. The server answers in the round that brought the octet (`echo` service), or in a
-thread that blocks in `recv` and sends from where it wakes; for comparison the same two ways on the kernel's sockets:
-`epoll` and a thread that blocks. With `pinned` both share a processor: what is left is code, without the waking.
+The client is the kernel, on a TAP. The server answers in the round that brought the octet (`echo` service), or in
+threads that block in `recv` and send from where they wake, one for each connection, beside one that blocks in
+`accept`; for comparison the same two ways on the kernel's sockets: `epoll` and threads. `crowd` is 16 connections at a
+time. With `pinned` client and server share a processor: what is left is code, without the waking.
 """
 
 from __future__ import annotations
@@ -26,17 +27,22 @@ Ready = Callable[[], None]
 GOAL_US = 60
 
 
-def echo(listening: Any) -> None:
-    """Accept, and send back what comes, in blocking calls; for ever."""
+def serve(listening: Any) -> None:
+    """Accept, and have a thread for each connection; for ever."""
     while True:
         sock, _ = listening.accept()
-        with sock:
-            sock.setsockopt(6, 1, 1)  # TCP_NODELAY
-            try:
-                while data := sock.recv(65_536):
-                    sock.sendall(data)
-            except ConnectionError:
-                pass
+        threading.Thread(target=echo, args=(sock,), daemon=True).start()
+
+
+def echo(sock: Any) -> None:
+    """Send back what comes, in blocking calls."""
+    with sock:
+        sock.setsockopt(6, 1, 1)  # TCP_NODELAY
+        try:
+            while data := sock.recv(65_536):
+                sock.sendall(data)
+        except ConnectionError:
+            pass
 
 
 def callback(place: Place, ready: Ready) -> None:
@@ -48,13 +54,11 @@ def callback(place: Place, ready: Ready) -> None:
 
 
 def thread(place: Place, ready: Ready) -> None:
-    """In a thread beside it."""
+    """In threads beside it."""
     stack = place.stack(True).start()
     listening = stack.create_server((SERVER, ECHO))
     ready()
-    worker = threading.Thread(target=echo, args=(listening,))
-    worker.start()
-    worker.join()
+    serve(listening)
 
 
 def kernel_epoll(place: Place, ready: Ready) -> None:
@@ -85,7 +89,7 @@ def kernel_thread(place: Place, ready: Ready) -> None:
     place.cable()
     listening = place.listening(ECHO)
     ready()
-    echo(listening)
+    serve(listening)
 
 
 WAYS: dict[str, Callable[[Place, Ready], None]] = {
@@ -101,15 +105,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="the medians of so many are shown (5)")
     parser.add_argument("--seconds", type=float, default=1.5, help="of each run (1.5)")
     options = parser.parse_args(argv)
-    table = Table("", *WAYS, "hand-off", title="one octet there and back, median us")
-    for load in ("echo", "echo-pinned"):
+    table = Table("", *WAYS, "hand-off", title="one octet there and back, median us (a second)")
+    for load in ("echo", "echo-pinned", "crowd", "crowd-pinned"):
         rounds: dict[str, list[dict[str, float]]] = {name: [] for name in WAYS}
         for _ in range(options.rounds):
             for name, way in WAYS.items():
                 rounds[name].append(measure(way, load, options.seconds))
-        us = {name: medians(each)["median us"] for name, each in rounds.items()}
-        cost = us["stack, thread"] - us["stack, callback"]
-        table.add_row(load, *(f"{each:,.1f}" for each in us.values()), f"{cost:,.1f} (goal {GOAL_US})")
+        results = {name: medians(each) for name, each in rounds.items()}
+        cost = results["stack, thread"]["median us"] - results["stack, callback"]["median us"]
+        cells = [f"{each['median us']:,.1f} ({each['a second']:,.0f})" for each in results.values()]
+        table.add_row(load, *cells, f"{cost:,.1f}" + f" (goal {GOAL_US})" * load.startswith("echo"))
     Console(width=120).print(table)
     return 0
 

@@ -7,6 +7,7 @@ veth whose other end is a kernel's server in the second. All traffic stays in th
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import statistics
@@ -157,6 +158,35 @@ def echo(served: Served, seconds: float) -> Result:
     return {"a second": len(times) / sum(times), "median us": statistics.median(times) * 1e6}
 
 
+CROWD = 16
+
+
+def crowd(served: Served, seconds: float) -> Result:
+    """The same of so many connections at a time, each its next octet when it has the last one back."""
+    times = []
+    epoll = select.epoll()
+    socks = {sock.fileno(): sock for sock in (served.place.connect(ECHO) for _ in range(CROWD))}
+    begun = dict.fromkeys(socks, 0.0)
+    start = time.perf_counter()
+    for fd, sock in socks.items():
+        epoll.register(fd, select.EPOLLIN)
+        begun[fd] = time.perf_counter()
+        sock.send(b"x")
+    now = start
+    while now - start < seconds:
+        for fd, _ in epoll.poll(1.0):
+            sock = socks[fd]
+            sock.recv(1)
+            now = time.perf_counter()
+            times.append(now - begun[fd])
+            begun[fd] = now
+            sock.send(b"x")
+    for sock in socks.values():
+        sock.recv(1)
+        sock.close()
+    return {"a second": len(times) / (now - start), "median us": statistics.median(times) * 1e6}
+
+
 def connections(served: Served, seconds: float) -> Result:
     """Connect, 16 octets there and back, close; one after another."""
     count = 0
@@ -183,6 +213,8 @@ LOADS: dict[str, tuple[Callable[[Served, float], Result], bool]] = {
     "out": (bulk_out, False),
     "echo": (echo, False),
     "echo-pinned": (echo, True),
+    "crowd": (crowd, False),
+    "crowd-pinned": (crowd, True),
     "connections": (connections, False),
     "connections-pinned": (connections, True),
 }

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from threading import get_ident
 
 from scapystack.base.types import Nanoseconds
-from scapystack.runtime.driver import AWAKE, NEVER, Driver
+from scapystack.runtime.driver import Driver
+from scapystack.runtime.host import AWAKE, NEVER
 
 _NS = 1e-9
 

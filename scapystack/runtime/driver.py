@@ -2,51 +2,35 @@
 
 A round is: read a batch of frames from each link that has some, `receive` them, let applications act
 on what became ready, `poll`, write what must go out. `run()` makes rounds for ever, asleep in epoll
-between them; `entered()` lets any other thread act on the stack and sends what that produced from the
-calling thread, so that a blocking `send` needs no switch to the loop's thread. The lock is held during
-a round and never while sleeping. A `Host` makes the rounds in place of `run()` (`runtime.aio`). Without
+between them (`runtime.fdloop`); `entered()` lets any other thread act on the stack and sends what that
+produced from the calling thread, so that a blocking `send` needs no switch to the loop's thread. The lock is
+held during a round and never while sleeping. Another `Host` may make the rounds (`runtime.aio`). Without
 either there is no descriptor and no thread: `round()` and `next_at()` are all that a simulation needs
 (`runtime.virtual`). Read `link.base` first.
 """
 
 from __future__ import annotations
 
-import contextlib
-import select
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from scapystack.base.frames import Frame
 from scapystack.base.iface import Interface
 from scapystack.base.types import Nanoseconds
 from scapystack.link.base import Link
 from scapystack.runtime.clock import Clock, monotonic
+from scapystack.runtime.fdloop import FdLoop
 from scapystack.runtime.guard import Guard
+from scapystack.runtime.host import AWAKE, NEVER, Host
 from scapystack.runtime.intake import BATCH, Intake, Port
-from scapystack.runtime.interrupt import LISTEN_S, HeldInterrupt, hears_signals
-from scapystack.runtime.slack import no_timer_slack
-from scapystack.runtime.wakeup import Wakeup
+from scapystack.runtime.interrupt import HeldInterrupt
 from scapystack.stack import NetStack
-
-if TYPE_CHECKING:
-    from scapystack.runtime.host import Host
 
 _SETTLE_ROUNDS = 64
 _FAILED_PAUSE_NS = 10_000_000
-AWAKE = 0
-NEVER = 1 << 63
 _NS = 1e-9
-_SHORT_S = 0.002
-"""Sleeps below this end on time to some 50 us; epoll alone rounds up to milliseconds."""
-_LINGER_NS = 50_000
-"""After a round that brought something the next frame is looked for as long before the loop sleeps: an answer often
-comes sooner than a sleeping CPU wakes. Measured: pings on one CPU 23 us and not 35, connections one after another
-3,230 a second and not 2,850. It costs at most this much of a CPU for each time that something comes."""
-_SELECT_LIMIT = 1_024
-"""select() takes descriptors below FD_SETSIZE."""
 
 
 class Entered:
@@ -95,7 +79,9 @@ class Driver:
         """By the index of their interface."""
         self.on_lost: Callable[[Link], None] | None = None
         """Called under the lock with a link that died."""
-        self.host: Host | None = None
+        self.loop = FdLoop(self)
+        self.host: Host = self.loop
+        """Who makes the rounds: the loop of `run`, or another one (`be_hosted`)."""
         self.rounding = False
         """Whether it is a round that has the lock, and not a call of an application."""
         self.sleeps_until: Nanoseconds = AWAKE
@@ -111,11 +97,7 @@ class Driver:
         self._calls: deque[Callable[[], None]] = deque()
         self._ports: dict[int, Port] = {}  # by descriptor
         self._timed: list[Link] = []
-        self._wakeup: Wakeup | None = None
-        self._epoll: select.epoll | None = None
         self._failed = False
-        self._running = False
-        self._stopping = False
         self._closed = False
 
     # -- links -----------------------------------------------------------------------------------------
@@ -128,7 +110,7 @@ class Driver:
             self.links[iface.index] = link
             port = Port(link, iface)
             if port.fd is not None:
-                self._watch(port.fd)
+                self.host.watch(port.fd)
                 self._ports[port.fd] = port
             if link.timed:
                 self._timed.append(link)
@@ -170,41 +152,25 @@ class Driver:
         for fd, port in list(self._ports.items()):
             if port.link is link:
                 del self._ports[fd]
-                if self.host is not None:
-                    self.host.unwatch(fd)
-                    continue
-                with contextlib.suppress(OSError, ValueError):
-                    self._open_loop().unregister(fd)
+                self.host.unwatch(fd)
 
-    def _watch(self, fd: int) -> None:
-        if self.host is not None:
-            self.host.watch(fd)
-        else:
-            self._open_loop().register(fd, select.EPOLLIN)
-
-    def _open_loop(self) -> select.epoll:
-        """The descriptors of the loop, made when first needed."""
-        epoll = self._epoll
-        if epoll is None:
-            epoll = self._epoll = select.epoll()
-            self._wakeup = Wakeup()
-            for fd in (self._wakeup.fd, *self._ports):
-                epoll.register(fd, select.EPOLLIN)
-        return epoll
+    @property
+    def hosted(self) -> bool:
+        """Whether an event loop makes the rounds."""
+        return self.host is not self.loop
 
     def be_hosted(self, host: Host | None) -> None:
         """Have `host` make the rounds from now on; with None nobody does until `run()`. RuntimeError inside of that."""
         with self.lock:
-            if self._running:
+            if self.loop.running:
                 raise RuntimeError("the stack has a thread that runs it already")
-            if self.host is not None:
-                for fd in self._ports:
-                    self.host.unwatch(fd)
-            self._close_loop()
-            self.host = host
+            for fd in self._ports:
+                self.host.unwatch(fd)
+            self.loop.close()
+            self.host = host or self.loop
+            for fd in self._ports:
+                self.host.watch(fd)
             if host is not None:
-                for fd in self._ports:
-                    host.watch(fd)
                 host.wake()
 
     # -- the loop --------------------------------------------------------------------------------------
@@ -214,70 +180,38 @@ class Driver:
 
         Raises RuntimeError where a host makes them.
         """
-        epoll = None
+        begun = False
         try:
             self._acquire()
             try:
                 if self._closed:
                     return
-                if self.host is not None:
+                if self.hosted:
                     raise RuntimeError("an event loop runs the stack already")
-                epoll = self._open_loop()
-                self._running = True
+                self.loop.begin()
+                begun = True
             finally:
                 self._release()
-            with no_timer_slack():
-                self._loop(epoll)
+            self.loop.run()
         finally:
-            if epoll is not None:
+            if begun:
                 self._ended()
 
     def _ended(self) -> None:
         with self.lock:
-            self._running = False
-            self._stopping = False
+            self.loop.end()
             self.sleeps_until = AWAKE
             if self._closed:
-                self._close_loop()
-
-    def _loop(self, epoll: select.epoll) -> None:
-        """Rounds and sleeps. A short sleep (of pacing, mostly) goes through select(), which takes microseconds:
-        measured, a sleep of 100 us ends 40 us late and not 970, for 1.3 us more where a frame cuts it short."""
-        descriptor = epoll.fileno()
-        watched = (descriptor,)
-        short = _SHORT_S if descriptor < _SELECT_LIMIT else 0.0
-        timeout = 0.0
-        events: Sequence[tuple[int, int]] = ()
-        listening = hears_signals()
-        while not self._stopping:
-            if 0.0 < timeout < short:
-                events = epoll.poll(0) if select.select(watched, (), (), timeout)[0] else ()
-            else:
-                if listening and not 0.0 <= timeout < LISTEN_S:
-                    timeout = LISTEN_S
-                events = (events and timeout and self._linger(epoll)) or epoll.poll(timeout)
-            timeout = self.turn(events)
-
-    def _linger(self, epoll: select.epoll) -> Sequence[tuple[int, int]]:
-        """What comes within a moment."""
-        until = self.clock() + _LINGER_NS
-        while not (events := epoll.poll(0)) and self.clock() < until:
-            pass
-        return events
+                self.loop.close()
 
     def stop(self) -> None:
         """Have `run()` return after its round. One that is not running yet returns at once."""
-        self._stopping = True
-        self.wake()
+        self.loop.stop()
 
     def wake(self) -> None:
-        """End the loop's sleep. Takes no lock."""
+        """End the sleep of whoever makes the rounds. Takes no lock."""
         if self.sleeps_until != AWAKE:
-            host, wakeup = self.host, self._wakeup
-            if host is not None:
-                host.wake()
-            elif wakeup is not None:
-                wakeup.set()
+            self.host.wake()
 
     def call_soon(self, call: Callable[[], None]) -> None:
         """Have the loop call `call` in its next round, under the lock. Takes no lock itself, so that
@@ -293,21 +227,14 @@ class Driver:
             self._closed = True
             for link in list(self.links.values()):
                 self.detach(link)
-            if self._running:
+            if self.loop.running:
                 self.stop()
             else:
-                self._close_loop()
-
-    def _close_loop(self) -> None:
-        if self._epoll is not None:
-            self._epoll.close()
-            self._epoll = None
-            # a `wake` that runs just now in another thread has its own reference, and the descriptor lives as long
-            self._wakeup = None
+                self.loop.close()
 
     def round(self) -> None:
         """One round, without sleeping."""
-        self.turn(self._epoll.poll(0) if self._epoll is not None and not self._closed else ())
+        self.turn(() if self._closed else self.loop.ready())
 
     def turn(self, events: Sequence[tuple[int, int]]) -> float:
         """Serve the descriptors that are ready, and all else that is due; how long to sleep then (s)."""
@@ -327,8 +254,8 @@ class Driver:
                 if port is not None:
                     if not self._intake.read(port, now) and port.link.broken:
                         self._lose(port)
-                elif self._wakeup is not None:
-                    self._wakeup.clear()
+                else:
+                    self.loop.clear()
             if timed:
                 self._read_timed(now)
             self._settle(now)
@@ -485,9 +412,6 @@ class Driver:
                 if self.sleeps_until != AWAKE:
                     at = self.next_at()
                     if at is not None and at < self.sleeps_until:
-                        if self.host is not None:
-                            self.host.hurry(at)
-                        elif self._wakeup is not None:
-                            self._wakeup.set()
+                        self.host.hurry(at)
         finally:
             self._release()

@@ -1,10 +1,15 @@
-"""`Host`: what an event loop promises to a driver whose rounds it makes. `runtime.aio` is one for asyncio."""
+"""`Host`: what a driver is promised by the loop that makes its rounds: `fdloop`, or asyncio's (`aio`)."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 from scapystack.base.types import Nanoseconds
+
+AWAKE = 0
+"""As the time of the next round: at once, or one is under way."""
+NEVER = 1 << 63
+"""As the time of the next round: when something comes."""
 
 
 class Host(Protocol):

@@ -13,20 +13,31 @@ A wait in pieces costs 0.3 us more than a whole one.
 
 from __future__ import annotations
 
+import signal as signals
+
 # the functions themselves: what `signal` wraps around them to make enums costs ten times as much
 from _signal import default_int_handler, getsignal, signal  # type: ignore[import-not-found]
-from signal import SIGINT
 from threading import get_ident, main_thread
 from types import FrameType
 
 LISTEN_S = 1.0
 
-_SIGINT = int(SIGINT)
+_SIGINT = int(signals.SIGINT)
+_USUAL = (
+    _SIGINT,
+    *(int(getattr(signals, f"SIG{name}")) for name in ("ALRM", "TERM", "HUP", "USR1", "USR2", "CHLD", "PROF")),
+)
 
 
 def hears_signals() -> bool:
     """Whether the calling thread is the one in which Python runs the handlers of signals."""
     return get_ident() == main_thread().ident
+
+
+def may_be_broken_off() -> bool:
+    """Whether the program has handlers of its own for signals, which may raise between any two bytecodes of the main
+    thread. What must not be left half done is another thread's affair then. Asking takes 0.4 us."""
+    return any(callable(handler) and handler is not default_int_handler for handler in map(getsignal, _USUAL))
 
 
 class HeldInterrupt:

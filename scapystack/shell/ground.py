@@ -8,8 +8,6 @@ that waits raise `Interrupted`. In a simulation the waiting is the simulation's.
 from __future__ import annotations
 
 import threading
-from _thread import allocate_lock
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from scapystack.base.types import Nanoseconds
@@ -24,23 +22,6 @@ class Interrupted(Exception):
     """Ctrl-C: the command ends, and what it had open is closed on the way."""
 
 
-class _Held:
-    """A lock that is held, and that two may let go of: the channel and the interrupt."""
-
-    __slots__ = ("_release", "acquire")
-
-    def __init__(self) -> None:
-        lock = allocate_lock()
-        lock.acquire()
-        self.acquire = lock.acquire
-        self._release = lock.release
-
-    def release(self) -> None:
-        """Harmless when repeated."""
-        with suppress(RuntimeError):
-            self._release()
-
-
 class SessionGround(Ground):
     """One session's; one call waits at a time."""
 
@@ -48,8 +29,6 @@ class SessionGround(Ground):
 
     def __init__(self, driver: Driver, simulation: Simulation | None = None) -> None:
         super().__init__(driver, simulation)
-        if simulation is None:
-            self.waiter = _Held
         self._inner = self.wait
         self.wait = self._wait
         self._guard = threading.Lock()

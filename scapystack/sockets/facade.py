@@ -176,7 +176,7 @@ class Stack:
         """Run the stack in a thread of its own; at once if it runs already. RuntimeError: closed, or in a loop."""
         if self.closed:
             raise RuntimeError("the stack is closed")
-        if self.driver.host is not None:
+        if self.driver.hosted:
             raise RuntimeError("an event loop runs the stack already")
         if self._owned and not self.simulated and self._thread is None:
             self._thread = StackThread(self.driver)
@@ -209,7 +209,7 @@ class Stack:
     def _see_out(self, patience_s: float) -> None:
         driver = self.driver
         inside = driver.inside or (self._thread is not None and self._thread.is_current)
-        if inside or driver.host is not None or not self.net.tcp.connections:
+        if inside or driver.hosted or not self.net.tcp.connections:
             return
         from scapystack.sockets.farewell import see_out  # noqa: PLC0415 - who has nothing open needs none
 

@@ -8,7 +8,8 @@ from scapystack.base.types import SECOND
 from scapystack.link.memory import MemoryLink
 from scapystack.runtime.aio import AsyncioHost
 from scapystack.runtime.clock import VirtualClock
-from scapystack.runtime.driver import AWAKE, NEVER, Driver
+from scapystack.runtime.driver import Driver
+from scapystack.runtime.host import AWAKE, NEVER
 from scapystack.runtime.thread import StackThread
 from scapystack.stack import NetStack
 from tests.unit.runtime.test_driver import FdLink

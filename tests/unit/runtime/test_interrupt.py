@@ -10,6 +10,7 @@ from scapystack.base.events import Endpoint
 from scapystack.link.memory import MemoryLink
 from scapystack.runtime.clock import VirtualClock
 from scapystack.runtime.driver import Driver
+from scapystack.runtime.fdloop import FdLoop
 from scapystack.sockets.facade import Stack
 from scapystack.stack import NetStack
 
@@ -177,7 +178,7 @@ def interrupted(call):
 
 
 def test_interrupt_that_another_thread_is_given_ends_the_loop(driver, monkeypatch):
-    monkeypatch.setattr("scapystack.runtime.driver.LISTEN_S", 0.05)
+    monkeypatch.setattr("scapystack.runtime.fdloop.LISTEN_S", 0.05)
     assert interrupted(driver.run)
     assert is_free(driver)
 
@@ -194,15 +195,15 @@ def test_interrupt_that_another_thread_is_given_ends_a_blocked_call(monkeypatch)
 
 def test_interrupt_while_the_loop_is_opened_comes_when_it_is_open(driver, monkeypatch):
     """Half of it would be left otherwise, and a driver without a wakeup is deaf to other threads."""
-    opened = Driver._open_loop
+    opened = FdLoop.open
 
     def interrupted_inside(self):
         ctrl_c()
         return opened(self)
 
-    monkeypatch.setattr(Driver, "_open_loop", interrupted_inside)
+    monkeypatch.setattr(FdLoop, "open", interrupted_inside)
     with pytest.raises(KeyboardInterrupt):
         driver.run()
-    assert driver._wakeup is not None
-    assert not driver._running
+    assert driver.loop.epoll is not None
+    assert not driver.loop.running
     assert is_free(driver)
