@@ -18,6 +18,7 @@ from scapystack.sockets import constants as c
 from scapystack.sockets.address import InetAddress
 from scapystack.sockets.aio.common import soon, when
 from scapystack.sockets.aio.datagram import StackDatagramTransport
+from scapystack.sockets.aio.reader import stream_reader
 from scapystack.sockets.aio.server import StackServer
 from scapystack.sockets.aio.stream import StreamTransport
 
@@ -245,7 +246,7 @@ class AsyncStack:
     ) -> tuple[StreamReader, StreamWriter]:
         """As `asyncio.open_connection`; `how` goes to `create_connection`, and so does what is raised."""
         loop = asyncio.get_running_loop()
-        reader = StreamReader(limit=limit, loop=loop)
+        reader = stream_reader(limit, loop)
         protocol = StreamReaderProtocol(reader, loop=loop)
         transport, _ = await self.create_connection(lambda: protocol, host, port, **how)
         return reader, StreamWriter(transport, protocol, reader, loop)
@@ -263,7 +264,7 @@ class AsyncStack:
         loop = asyncio.get_running_loop()
 
         def factory() -> StreamReaderProtocol:
-            reader = StreamReader(limit=limit, loop=loop)
+            reader = stream_reader(limit, loop)
             return StreamReaderProtocol(reader, client_connected_cb, loop=loop)
 
         return await self.create_server(factory, host, port, **how)
