@@ -50,12 +50,12 @@ class Place:
             net.set_up("eth0")
             net.add_address("eth0", f"{address}/24")
 
-    def stack(self, offload: bool) -> Stack:
+    def stack(self, offload: bool, codec: str = "compiled") -> Stack:
         """A stack on a TAP, the client at the other end of it. Not started."""
         link = TapLink("tap0", netns=self.client, offload=offload)
         self.net.set_up("tap0")
         self.net.add_address("tap0", f"{CLIENT}/24")
-        return Stack(f"{SERVER}/24", link=link)
+        return Stack(f"{SERVER}/24", link=link, codec=codec)
 
     def listening(self, port: int) -> socket.socket:
         """A listening socket of the kernel's, on the server's side."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from benchmarks.row import Row
-from benchmarks.rows import layers, micro, program, simulated, tcp
+from benchmarks.rows import layers, micro, program, simulated, tap, tcp
 
 ROWS: dict[str, Row] = {
-    row.name: row for rows in (micro.ROWS, layers.ROWS, tcp.ROWS, simulated.ROWS, program.ROWS) for row in rows
+    row.name: row
+    for rows in (micro.ROWS, layers.ROWS, tcp.ROWS, simulated.ROWS, program.ROWS, tap.ROWS)
+    for row in rows
 }
