@@ -6,6 +6,7 @@ frames costs; a thousand connections, each with something to send, what they lea
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ from scapystack.link.capture import CaptureLink
 from scapystack.link.memory import MemoryLink
 from scapystack.runtime.driver import Driver
 from scapystack.runtime.virtual import Simulation
+from scapystack.sim import Host, Network
 from scapystack.sockets.services import start_services
 from scapystack.stack import NetStack
 
@@ -128,6 +130,59 @@ def echo(seconds: float) -> float:
     return count / meter.spent
 
 
+def network(seconds: float, serve: Callable[[Host], Any], send: Callable[[Host, str], Any], **faults: Any) -> float:
+    """Segments, those that only acknowledge too, a second of a `Network` of two hosts in which a program sends."""
+    with Network(seed=1) as net:
+        a, b = net.host("a"), net.host("b")
+        link = net.link(a, b, delay_ms=10, **faults)
+        b.spawn(serve)
+        a.spawn(send, b.address)
+        net.run(0.2)
+        count = [0]
+
+        def note(end: object, frame: object, passages: object) -> None:
+            count[0] += 1
+
+        link.watchers.append(note)
+        meter = Meter(seconds)
+        while meter.on():
+            net.run(0.01)
+        return count[0] / meter.spent
+
+
+def read_all(host: Host) -> None:
+    """A program: drop what one connection brings."""
+    with host.create_server(("", PORT)) as server:
+        sock, _ = server.accept()
+        while sock.recv(65_536):
+            pass
+
+
+def write_on(host: Host, address: str) -> None:
+    """A program: send for ever."""
+    with host.create_connection((address, PORT)) as sock:
+        while True:
+            sock.sendall(CHUNK)
+
+
+async def read_all_async(host: Host) -> None:
+    """The same as a coroutine."""
+    server = await host.asyncio().start_server(lambda reader, writer: taken.set_result(reader), "", PORT)
+    taken = asyncio.get_running_loop().create_future()
+    reader = await taken
+    while await reader.read(65_536):
+        pass
+    server.close()
+
+
+async def write_on_async(host: Host, address: str) -> None:
+    """The same as a coroutine."""
+    _, writer = await host.asyncio().open_connection(address, PORT)
+    while True:
+        writer.write(CHUNK)
+        await writer.drain()
+
+
 def share(seconds: float) -> float:
     """How fast 1,000 connections, all of them sending, move so much together, against one that moves it.
 
@@ -178,9 +233,19 @@ def transfer(name: str, what: str, **how: Any) -> Row:
     return Row(name, what, "MB/s", partial(bulk, **how))
 
 
+RATE = 12_500_000
+"""Octets a second: every frame arrives by itself, and is a round of the driver's."""
+
+blocking = partial(network, serve=read_all, send=write_on, rate=RATE)
+coroutines = partial(network, serve=read_all_async, send=write_on_async, rate=RATE)
+unlimited = partial(network, serve=read_all, send=write_on)
+
 ROWS: list[Row] = [
     Row("sim.segments", "simulated: segments of a transfer, wire-size", "1/s", segments, goal=40_000),
     Row("sim.echo", "simulated: segments of one octet, back and forth", "1/s", echo),
+    Row("net.blocking", "a Network: blocking programs over 100 Mbit/s, ACKs too", "1/s", blocking, goal=20_000),
+    Row("net.coroutines", "  coroutines", "1/s", coroutines, goal=20_000),
+    Row("net.unlimited", "  blocking programs, a link without a rate", "1/s", unlimited, goal=20_000),
     Row("sim.share", "1,000 connections that all send, against one, wire-size", "ratio", share),
     transfer("mode.compiled", "simulated transfer, wire-size, codec compiled", offload=False),
     transfer("mode.scapy", "  every header by Scapy", offload=False, codec="scapy"),

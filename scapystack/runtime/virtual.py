@@ -58,14 +58,28 @@ class SimulatedDriver(Driver):
         self._told = False
         return self.next_at()
 
-    def _sleep_time(self) -> float:
-        self.due = self.next_at()
-        return 0.0
+    def round(self) -> None:
+        """One round: there is no descriptor to look at, and nobody sleeps behind it."""
+        self._acquire()
+        try:
+            self.rounding = True
+            now = self.clock()
+            self.stack.enter(now)
+            for link in self._timed:
+                link.advance(now)
+            self._read_timed(now)
+            self._settle(now)
+            self.due = self.next_at()
+        finally:
+            self.rounding = False
+            self._release()
 
     def _leave(self) -> None:
         try:
-            super()._leave()
+            if self._depth == 1 and not self._closed:
+                self._settle(self.stack.core.now)
         finally:
+            self._release()
             self.wake()
 
 
@@ -152,7 +166,12 @@ class Simulation:
         at = self.next_at()
         if at is None:
             return False
-        self.clock.advance_to(at)
+        self._act(at)
+        return True
+
+    def _act(self, at: Nanoseconds) -> None:
+        """Everything that is due at `at`, once."""
+        self.clock.now = at
         if self._calls and self._calls[0][0] <= at:
             self._call(at)
         if self.tasks.runnable:
@@ -160,21 +179,18 @@ class Simulation:
         if self.changed:
             self._ask()
         due = self._due
-        if not due or due[0][0] > at:
-            return True
         drivers = []
         while due and due[0][0] <= at:
-            entry = heappop(due)
-            if entry[2].due == entry[0]:
-                entry[2].due = None
-                drivers.append(entry[2])
+            time, _, driver = heappop(due)
+            if driver.due == time:
+                driver.due = None
+                drivers.append(driver)
         if len(drivers) > 1:
             drivers.sort(key=_number)
         for driver in drivers:
             driver.round()
             if driver.due is not None:
                 heappush(due, (driver.due, driver.number, driver))
-        return True
 
     def _call(self, at: Nanoseconds) -> None:
         calls = self._calls
@@ -202,7 +218,7 @@ class Simulation:
                 if until is not None:
                     self.clock.advance_to(until)
                 return True
-            self.step()
+            self._act(at)
         raise RuntimeError(f"no end in {limit} steps; it is {self.clock.now / 1e9:.6f} s")
 
     def _run_until(self, condition: Callable[[], bool], limit: int) -> bool:

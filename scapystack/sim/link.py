@@ -59,9 +59,10 @@ class End(BaseLink):
         iface = self.iface
         for frame in frames:
             frame.iface = iface
-        for tell in self.on_read:
-            for frame in frames:
-                tell(frame)
+        if self.on_read:
+            for tell in self.on_read:
+                for frame in frames:
+                    tell(frame)
         return frames
 
     def write(self, frames: Sequence[Frame]) -> None:
@@ -76,9 +77,9 @@ class End(BaseLink):
         for frame in frames:
             # what is summed here need not be summed again, unless a fault makes another frame of it
             verified = CSUM_VALID if frame.csum == CSUM_PARTIAL else frame.csum
-            for piece in (_whole(frame),) if link.whole else split(frame):
+            for piece in split(frame) if frame.gso_size and not link.whole else (_whole(frame),):
                 piece.csum = verified
-                if piece.payload:
+                if piece.payload:  # the octets of a segment that was cut out, in one piece
                     piece.head = piece.data
                     piece.payload = ()
                 passages = accept(piece, now)
@@ -97,7 +98,9 @@ class End(BaseLink):
 
 
 def _whole(frame: Frame) -> Frame:
-    return Frame(finished(frame), (), None, gso_size=frame.gso_size)
+    whole = Frame(finished(frame), (), None, gso_size=frame.gso_size)
+    whole.at = frame.at
+    return whole
 
 
 class SimLink:

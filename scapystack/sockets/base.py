@@ -156,7 +156,7 @@ class Socket(ABC):
                         channel.refresh()
                 if result is not None:
                     return result
-                if self._timeout == 0 or flags & MSG_DONTWAIT:
+                if self._timeout == 0 or (flags and flags & MSG_DONTWAIT):
                     raise os_error(EAGAIN)
                 waiter = wait_on(channel)
             if deadline is None:

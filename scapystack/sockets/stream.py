@@ -189,10 +189,11 @@ class StreamSocket(Socket):
         """
         if bufsize < 0:
             raise ValueError("negative buffersize in recv")
-        if flags & (c.MSG_OOB | c.MSG_TRUNC | c.MSG_WAITALL):
-            return self._recv_special(bufsize, flags)
-        if flags & c.MSG_PEEK:
-            return self._perform(lambda: self._peek(bufsize), Channel.wait_for_read, flags)
+        if flags:  # they are enums: each look at one costs 0.5 us
+            if flags & (c.MSG_OOB | c.MSG_TRUNC | c.MSG_WAITALL):
+                return self._recv_special(bufsize, flags)
+            if flags & c.MSG_PEEK:
+                return self._perform(lambda: self._peek(bufsize), Channel.wait_for_read, flags)
         return self._perform(lambda: self._read(bufsize), Channel.wait_for_read, flags)
 
     def _ready(self) -> Connection | None:
@@ -273,12 +274,13 @@ class StreamSocket(Socket):
             raise ValueError("buffer too small for requested bytes")
         if nbytes:
             view = view[:nbytes]
-        if flags & c.MSG_TRUNC:
-            return self._perform(lambda: self._discard(len(view)), Channel.wait_for_read, flags)
-        if flags & (c.MSG_OOB | c.MSG_PEEK | c.MSG_WAITALL):
-            data = self.recv(len(view), flags)
-            view[: len(data)] = data
-            return len(data)
+        if flags:
+            if flags & c.MSG_TRUNC:
+                return self._perform(lambda: self._discard(len(view)), Channel.wait_for_read, flags)
+            if flags & (c.MSG_OOB | c.MSG_PEEK | c.MSG_WAITALL):
+                data = self.recv(len(view), flags)
+                view[: len(data)] = data
+                return len(data)
         return self._perform(lambda: self._read_into(view), Channel.wait_for_read, flags)
 
     def recvfrom(self, bufsize: int, flags: int = 0) -> tuple[bytes, None]:
@@ -297,7 +299,7 @@ class StreamSocket(Socket):
         A socket without a time-out takes all of them, as the kernel's does; one with a time-out as
         many as there is room for, at least one. Raises BrokenPipeError, ConnectionResetError, ...
         """
-        if self._timeout is None and not flags & c.MSG_DONTWAIT:
+        if self._timeout is None and not (flags and flags & c.MSG_DONTWAIT):
             self.sendall(data, flags)
             return memoryview(data).nbytes
         octets = _octets(data)
@@ -327,7 +329,7 @@ class StreamSocket(Socket):
             raise os_error(EPIPE)
         if connection.state in (SYN_SENT, SYN_RECEIVED) and not (connection.early or connection.deferred):
             return None
-        taken = connection.write_urgent(data) if flags & c.MSG_OOB else connection.write(data)
+        taken = connection.write_urgent(data) if flags and flags & c.MSG_OOB else connection.write(data)
         return taken if taken or not len(data) else None
 
     def _send_to(self, data: Buffer, flags: int, address: object) -> int:
