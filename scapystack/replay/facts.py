@@ -211,8 +211,8 @@ class TcpFacts:
             return "no handshake: the capture begins in the middle of the connection"
         if self.cut_off:
             return f"{_packets(self.cut_off)} cut by the snap length (capture with -s 0)"
-        if opener.syn is not None and not as_opener and not other.packets:
-            return "nobody answers the SYN"
+        if not as_opener and not other.packets and not opener.lost:
+            return "nobody answers the SYN, and it is not sent again"
         for side, name in ((opener, "the client"), (other, "the server")):
             if side.missing and other.syn is not None:
                 return f"a gap: {side.missing:,} octets that {name} sent are not in the capture"

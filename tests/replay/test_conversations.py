@@ -51,7 +51,7 @@ def test_conversations_that_run_beside_each_other_are_told_apart(tmp_path):
         (lambda packets: packets[:1] + packets[2:], "no handshake: the capture begins in the middle of the connection"),
         (lambda packets: packets[:4] + packets[5:], "a gap: 6 octets that the server sent are not in the capture"),
         (lambda packets: packets[:3] + packets[4:], "a gap: 8 octets that the client sent are not in the capture"),
-        (lambda packets: packets[:1], "nobody answers the SYN"),
+        (lambda packets: packets[:1], "nobody answers the SYN, and it is not sent again"),
     ],
 )
 def test_conversation_that_lacks_something_is_skipped_with_the_reason(tmp_path, cut, why):
