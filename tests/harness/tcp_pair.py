@@ -30,6 +30,7 @@ from scapystack.base.types import MILLISECOND, SECOND, Address, Buffer
 from scapystack.codec import make_codec
 from scapystack.layers.tcp.demux import Tcp
 from scapystack.layers.tcp.user import Connection
+from tests.harness.octets import pattern
 from tests.harness.tcp_invariants import Edges, check
 
 MASK = 0xFFFFFFFF
@@ -335,9 +336,3 @@ class Pair:
         assert not one.failed
         assert not two.failed
         return one, two
-
-
-def pattern(n: int, salt: int) -> bytes:
-    """`n` octets in which every place is different from its neighbours by word."""
-    words = b"".join((i * 2654435761 + salt & MASK).to_bytes(4, "big") for i in range(n // 4 + 1))
-    return words[:n]

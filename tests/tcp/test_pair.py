@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from scapystack.layers.tcp.state import CLOSED, ESTABLISHED, TIME_WAIT
-from tests.harness.tcp_pair import Pair, pattern
+from tests.harness.octets import pattern
+from tests.harness.tcp_pair import Pair
 
 OPTIONS: list[dict[str, Any]] = [
     {"timestamps": t, "sack": s, "window_scaling": w}
