@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scapystack.base.addr import endpoint_text
+from scapystack.base.addr import endpoint_text, ip_text
 from scapystack.layers.tcp.state import STATE_NAMES
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _WHY = {"idle": "nothing was left to happen", "time": "the time was up", "condit
 @dataclass(frozen=True)
 class Report:
     """`time` is seconds of virtual time; `why` the run ended: `idle`, `time` or `condition`; `open` a line for each
-    program, connection, listener, socket and frame that was not done with by then."""
+    program, connection, listener, socket, frame and packet that was not done with by then."""
 
     time: float
     why: str
@@ -41,7 +41,7 @@ def open_things(network: Network) -> tuple[str, ...]:
         lines += [f"{host.name}: {line}" for line in _of_host(host)]
     for link in network.links:
         if link.under_way:
-            lines.append(f"{link.name}: {link.under_way} frames under way")
+            lines.append(f"{link.name}: {_count(link.under_way, 'frame')} under way")
     return tuple(lines)
 
 
@@ -57,4 +57,21 @@ def _of_host(host: Host) -> Iterator[str]:
         waiting = f", {len(listener.queue)} not accepted" if listener.queue else ""
         yield f"TCP {endpoint_text(listener.local_addr, listener.local_port)} LISTEN{waiting}"
     for endpoint in net.udp.endpoints:
-        yield f"UDP {endpoint_text(endpoint.local_addr, endpoint.local_port)}"
+        yield f"UDP {endpoint_text(endpoint.local_addr, endpoint.local_port)}{_unread(endpoint.waiting)}"
+    for raw in (raw for endpoints in net.raw.endpoints.values() for raw in endpoints):
+        yield f"raw protocol {raw.proto}{_unread(raw.waiting)}"
+    for ident in net.icmp.endpoints:
+        yield f"ping identifier {ident}"
+    for entry in net.arp.entries():
+        if entry.queue:
+            yield f"{_count(len(entry.queue), 'packet')} waiting for the hardware address of {ip_text(entry.address)}"
+    if net.ipv4.reassembly:
+        yield f"{_count(len(net.ipv4.reassembly), 'datagram')} lacking fragments"
+
+
+def _unread(octets: int) -> str:
+    return ", unread" if octets else ""
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"

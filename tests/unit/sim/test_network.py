@@ -5,6 +5,7 @@ import io
 
 import pytest
 
+from scapystack.base.addr import ip
 from scapystack.base.config import StackConfig
 from scapystack.base.errors import ConfigError
 from scapystack.link.pcapfile import INBOUND, OUTBOUND
@@ -207,6 +208,32 @@ def test_report_names_programs_connections_endpoints_and_frames(pair):
         "a-b: 2 frames under way",
     )
     udp.close()
+
+
+def test_report_names_raw_sockets_pings_and_packets_that_wait(pair):
+    net, a, b = pair
+    raw = b.socket(type=3, proto=253)
+    udp = b.socket(type=2)
+    udp.bind(("", 9))
+    with a.driver.entered() as stack:
+        ping = stack.icmp.open()
+    a.net.arp.add_static(a.net.interfaces[1], ip(b.address), b.ends[0].mac)
+    sender = a.socket(type=2)
+    a.ends[0].link.way(a).lose(3)  # the second fragment
+    sender.sendto(b"x", (b.address, 9))
+    sender.sendto(bytes(2000), (b.address, 9))
+    sender.sendto(b"x", ("10.0.1.77", 9))
+    report = net.run(0.5)
+    assert report.open == (
+        f"a: UDP *:{sender.getsockname()[1]}",
+        f"a: ping identifier {ping.ident}",
+        "a: 1 packet waiting for the hardware address of 10.0.1.77",
+        "b: UDP *:9, unread",
+        "b: raw protocol 253",
+        "b: 1 datagram lacking fragments",
+    )
+    for each in (raw, udp, sender):
+        each.close()
 
 
 def sock_port(report):
