@@ -170,9 +170,7 @@ class TcpReplay:
             self.our_packets += 1
             if not strange(seg, self.ours.syn):
                 self._our_turn(seg)
-        elif (
-            which in self.peer.lost or not self.ours.packets
-        ):  # to who says nothing, the last one came no more than others
+        elif which in self.peer.lost or not self.ours.packets:  # where nobody answers, the last one came no more
             moved = self._segment(memoryview(self._moved(packet, seg)), packet.src, packet.dst, packet.tos)
             self.transcript.add(self.stage.now, "x", self._fields(moved, theirs=True, packet=packet))
         else:
