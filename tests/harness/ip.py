@@ -24,7 +24,10 @@ from scapystack.base.frames import CSUM_NONE, Frame
 from scapystack.base.iface import Interface
 from scapystack.base.offload import finished
 from scapystack.base.types import MILLISECOND, SECOND
+from scapystack.describe import describe
 from scapystack.stack import NetStack
+from scapystack.testing import Script, Transcript
+from scapystack.testing.compare import Row, rows_of_packet
 
 START = SECOND
 BROADCAST = "ff:ff:ff:ff:ff:ff"
@@ -40,7 +43,7 @@ def errno_of(call: Callable[..., Any], *arguments: Any, **options: Any) -> int |
     return None
 
 
-class Wire:
+class Wire(Script[Frame]):
     """The stack, its clock (`now`, ns) and its wires. `net` is the stack, `eth[0]` its first interface."""
 
     def __init__(
@@ -53,6 +56,7 @@ class Wire:
         seed: int = 7,
         configure: Callable[[StackConfig], None] | None = None,
     ) -> None:
+        super().__init__(Transcript(self.tell, START))
         config = StackConfig()
         if configure is not None:
             configure(config)
@@ -124,7 +128,9 @@ class Wire:
     def send(self, *packets: Packet | bytes, i: int = 0, csum: int = CSUM_NONE) -> None:
         """Let frames arrive on eth<i>, and poll once behind them, as a driver does with a burst."""
         for packet in packets:
-            self.net.receive(Frame(bytes(packet), (), self.eth[i], csum), self.now)
+            frame = Frame(bytes(packet), (), self.eth[i], csum)
+            self.transcript.note(self.now, f"> {frame.iface.name}", frame)
+            self.net.receive(frame, self.now)
         self.net.poll(self.now)
 
     def poll(self) -> None:
@@ -142,25 +148,34 @@ class Wire:
 
     def frames(self) -> list[Frame]:
         """What has left since the last look, as frames."""
-        return self.net.take_frames()
+        left = self.net.take_frames()
+        for frame in left:
+            self.transcript.note(frame.at, f"< {frame.iface.name}", frame)
+        return left
 
     def out(self, i: int | None = None) -> list[Packet]:
         """What has left since the last look (by eth<i>), checksums finished, as Scapy packets."""
-        frames = self.frames()
-        return [Ether(finished(frame)) for frame in frames if i is None or frame.iface is self.eth[i]]
+        return [Ether(finished(frame)) for frame in self.frames() if i is None or frame.iface is self.eth[i]]
 
     def expect(self, *expected: Packet) -> None:
         """Exactly these frames have left, in this order, octet for octet."""
-        left = self.out()
-        shown = "\n".join(packet.summary() for packet in left) or "nothing"
-        assert len(left) == len(expected), f"{len(expected)} frames expected; there left\n{shown}"
-        for packet, want in zip(left, expected, strict=True):
-            whole = want.copy()
-            if IP in whole and "id" not in whole[IP].fields:
-                whole[IP].id = packet[IP].id if IP in packet else 0
-            assert bytes(packet) == bytes(whole), (
-                f"there left\n{packet.show2(dump=True)}\nexpected was\n{Ether(bytes(whole)).show2(dump=True)}"
-            )
+        self.compare(expected, self.take())
+
+    def take(self) -> list[Frame]:
+        return self.frames()
+
+    def rows(self, wanted: Packet, thing: Frame) -> list[Row]:
+        """All octets; field by field where they differ."""
+        there = Ether(finished(thing))
+        whole = wanted.copy()
+        if IP in whole and "id" not in whole[IP].fields:
+            whole[IP].id = there[IP].id if IP in there else 0
+        same = bytes(there) == bytes(whole)
+        fields = [] if same else rows_of_packet(Ether(bytes(whole)), there)
+        return [*fields, Row("octets", str(len(whole)), str(len(there)), same)]
+
+    def tell(self, thing: Frame) -> str:
+        return describe(thing)
 
     def count(self, name: str) -> int:
         """A counter."""
