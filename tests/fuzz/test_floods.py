@@ -22,7 +22,7 @@ from scapystack.layers.tcp.state import ESTABLISHED
 from scapystack.layers.tcp.user import Connection
 from scapystack.stack import NetStack
 from tests.fuzz.octets import CODEC, ICMP, TCP, UDP, icmp_message, ip_packet, tcp_segment, udp_datagram
-from tests.harness.net import config_of
+from tests.harness.settings import config_of
 
 OURS, PEER, GATEWAY = ip("10.1.0.1"), ip("10.1.0.2"), ip("10.1.0.3")
 OUR_MAC, PEER_MAC = b"\2\0\0\0\0\1", b"\2\0\0\0\0\2"

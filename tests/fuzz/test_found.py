@@ -11,7 +11,7 @@ from scapystack.base.iface import Interface
 from scapystack.base.offload import split
 from scapystack.stack import NetStack
 from tests.fuzz.octets import ICMP, L3, TCP, UDP, ip_packet, tcp_segment, udp_datagram
-from tests.harness.net import config_of
+from tests.harness.settings import config_of
 
 HOST, FAR = ip("10.0.0.2"), ip("10.0.1.9")
 MAC, HOST_MAC, FAR_MAC = b"\2\0\0\0\0\1", b"\2\0\0\0\0\2", b"\2\0\0\0\1\x09"

@@ -18,7 +18,8 @@ from scapystack.base.frames import Frame
 from scapystack.base.guard import arp_packet, icmp_header, ipv4_header, tcp_header, udp_header
 from scapystack.layers.tcp.user import Connection
 from tests.fuzz.octets import ICMP, L3, TCP, UDP
-from tests.harness.net import DELAY, Host, Net, config_of
+from tests.harness.net import DELAY, Host, Net
+from tests.harness.settings import config_of
 
 TARGET, PEER, FRIEND, FAR, STRANGER = (
     ip(text) for text in ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.9", "10.9.9.9")

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import Any
 
 from scapystack.base.config import StackConfig
 from scapystack.base.frames import CSUM_NONE, CSUM_VALID, Frame
@@ -42,16 +41,6 @@ class Host:
     offload: bool = False
     out: list[bytes] | None = None
     elsewhere: Callable[[Frame], None] = lambda frame: None
-
-
-def config_of(**settings: Any) -> StackConfig:
-    """A configuration with some settings changed: `config_of(tcp_msl_ms=5)`."""
-    config = StackConfig()
-    for name, value in settings.items():
-        group, _, setting = name.partition("_")
-        assert hasattr(getattr(config, group), setting), name
-        setattr(getattr(config, group), setting, value)
-    return config
 
 
 class Net:

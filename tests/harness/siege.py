@@ -23,7 +23,8 @@ from scapystack.layers.tcp.options import encode_syn, encode_timestamps, parse_o
 from scapystack.layers.tcp.state import ESTABLISHED
 from scapystack.layers.tcp.user import Connection
 from tests.fuzz.octets import CODEC, ICMP, TCP, UDP, icmp_message, ip_packet, tcp_segment, udp_datagram
-from tests.harness.net import DELAY, Host, Net, config_of
+from tests.harness.net import DELAY, Host, Net
+from tests.harness.settings import config_of
 from tests.harness.tcp_invariants import check
 
 OURS, FOE, FRIEND, NOBODY, FAR = (ip(text) for text in ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.77", "10.9.9.9"))

@@ -17,7 +17,6 @@ from typing import Any
 
 from scapystack.base.addr import ip
 from scapystack.base.checksum import sum_parts
-from scapystack.base.config import StackConfig
 from scapystack.base.core import Core
 from scapystack.base.datagram import Datagram, IcmpError, Route
 from scapystack.base.errors import os_error
@@ -46,6 +45,7 @@ from scapystack.layers.tcp.user import Connection
 from scapystack.testing import Offer, Script, Transcript
 from scapystack.testing.compare import Row, rows_of_line
 from scapystack.testing.transcript import SHOWN
+from tests.harness.settings import tcp_config_of
 
 OURS = ip("10.0.0.1")
 PEER = ip("10.0.0.2")
@@ -54,6 +54,8 @@ PEER_PORT = 40_000
 PEER_ISS = 5_000
 FLAGS = {letter: 1 << bit for bit, letter in enumerate("FSRPAUEC")}
 MASK = 0xFFFFFFFF
+PLAIN = {"timestamps": False, "quick_acks": 0, "mtu_probing": 0, "loss_probes": False, "congestion": "reno"}
+"""What a `TcpWire` has unless a test says otherwise: nothing that would mix in."""
 
 
 class FakeIp:
@@ -121,15 +123,7 @@ class TcpWire(Script[Segment]):
         **config: Any,
     ) -> None:
         """`told` lines of a transcript are kept for failures; 0 where a test counts what is kept."""
-        self.config = StackConfig()
-        self.config.tcp.timestamps = False
-        self.config.tcp.quick_acks = 0
-        self.config.tcp.mtu_probing = 0
-        self.config.tcp.loss_probes = False
-        self.config.tcp.congestion = "reno"
-        for name, value in config.items():
-            assert hasattr(self.config.tcp, name), name
-            setattr(self.config.tcp, name, value)
+        self.config = tcp_config_of(**{**PLAIN, **config})
         self.core = Core(self.config, make_codec("compiled"), Rng(seed))
         self.core.now = 1000 * SECOND
         super().__init__(Transcript(self.tell, self.core.now, limit=told))

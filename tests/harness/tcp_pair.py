@@ -19,7 +19,6 @@ from itertools import count
 from typing import Any
 
 from scapystack.base.addr import ip
-from scapystack.base.config import StackConfig
 from scapystack.base.core import Core
 from scapystack.base.datagram import Datagram, Route
 from scapystack.base.frames import CSUM_PARTIAL
@@ -31,6 +30,7 @@ from scapystack.codec import make_codec
 from scapystack.layers.tcp.demux import Tcp
 from scapystack.layers.tcp.user import Connection
 from tests.harness.octets import pattern
+from tests.harness.settings import tcp_config_of
 from tests.harness.tcp_invariants import Edges, check
 
 MASK = 0xFFFFFFFF
@@ -46,11 +46,7 @@ class Host:
         self.pair = pair
         self.name = name
         self.address = address
-        settings = StackConfig()
-        settings.tcp.orphan_ms = 0  # nobody gives up, whatever is lost
-        for key, value in config.items():
-            assert hasattr(settings.tcp, key), key
-            setattr(settings.tcp, key, value)
+        settings = tcp_config_of(**{"orphan_ms": 0, **config})  # nobody gives up, whatever is lost
         self.core = Core(settings, make_codec("compiled"), Rng(seed))
         self.iface = Interface(name, b"\2\0\0\0\0\1", mtu=mtu, gso_max=gso_max)
         self.tcp = Tcp(self.core, self)

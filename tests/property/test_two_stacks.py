@@ -19,7 +19,8 @@ from scapystack.base.frames import Frame
 from scapystack.layers.tcp.congestion import names
 from scapystack.layers.tcp.state import CLOSED, ESTABLISHED, SYN_RECEIVED, SYN_SENT, TIME_WAIT
 from scapystack.layers.tcp.user import Connection
-from tests.harness.net import DELAY, Host, Net, config_of
+from tests.harness.net import DELAY, Host, Net
+from tests.harness.settings import config_of
 
 PORT = 7000
 PATIENT = {  # nobody gives up: a wire that drops 20 frames in a row would be reason enough

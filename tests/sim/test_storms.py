@@ -7,7 +7,8 @@ import pytest
 from scapystack.base.segment import ACK, PSH
 from scapystack.layers.tcp.transmit import emit
 from scapystack.layers.tcp.user import Connection
-from tests.harness.net import Host, Net, config_of
+from tests.harness.net import Host, Net
+from tests.harness.settings import config_of
 
 
 def open_pair(net: Net, **settings: int) -> tuple[Host, Connection, Host, Connection]:
