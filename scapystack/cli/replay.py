@@ -79,10 +79,11 @@ def account(result: Result) -> list[str]:
     what = f"  {mark} {result.conversation} {result.role:6} {result.title}"
     if result.verdict in ("skipped", "error"):
         return [f"{what}: {result.reason}"]
+    state = f", {result.state}" if result.state else ""  # datagrams have none
     golden = f", golden transcript {result.golden}" if result.golden else ""
     lines = [
         f"{what}: {result.packets} packets in {result.seconds:.3f} s, {result.sent:,} octets sent, "
-        f"{result.received:,} received, {result.state}{golden}"
+        f"{result.received:,} received{state}{golden}"
     ]
     return lines + [f"         {line}" for line in (*result.findings, *result.differences)]
 

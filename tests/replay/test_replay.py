@@ -108,6 +108,11 @@ def test_replay_twice_and_in_two_processes_says_the_same():
     assert run("--role", "both", "--json", "-j", "2", NC, NC) == (status, first)
 
 
+def test_replay_of_datagrams_tells_of_no_state():
+    status, told = run("--role", "client", PCAPS / "ping.pcap")
+    assert (status, told.splitlines()[1].rpartition("octets sent, ")[2]) == (0, "168 received, golden transcript equal")
+
+
 def test_replay_broken_file_is_one_line_and_the_others_go_on(tmp_path):
     (tmp_path / "text.pcap").write_text("no capture at all, but a text that is long enough")
     (tmp_path / "cut.pcap").write_bytes(NC.read_bytes()[:-100])
