@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -42,9 +44,31 @@ def style(dark: bool) -> Any:
 
 def figure(width: float, height: float, *, constrained: bool = True) -> Figure:
     """An empty one, in inches."""
+    return _picture_class()(figsize=(width, height), dpi=_DPI, layout="constrained" if constrained else None)
+
+
+@cache
+def _picture_class() -> Any:
     from matplotlib.figure import Figure as Made  # noqa: PLC0415
 
-    return Made(figsize=(width, height), dpi=_DPI, layout="constrained" if constrained else None)
+    class Picture(Made):  # type: ignore[misc, unused-ignore] # mypy does not follow into matplotlib
+        """A figure that shows itself in a notebook, opens a window (`show`) and writes itself (`save`)."""
+
+        def _repr_png_(self) -> bytes:
+            written = io.BytesIO()
+            with style(False):
+                self.savefig(written, format="png")
+            return written.getvalue()
+
+        def show(self, warn: bool = True) -> None:
+            """Open a window, until it is closed. Raises ConfigError where there is no screen."""
+            show(self)
+
+        def save(self, path: str | Path) -> None:
+            """Write it as PNG or SVG, as the name ends. Raises ConfigError for another ending, OSError."""
+            save(self, path)
+
+    return Picture
 
 
 def save(picture: Figure, path: str | Path) -> None:

@@ -318,7 +318,10 @@ class Conn:
         return self.stack.wait_for(lambda: self.connection.state in (number, CLOSED), timeout) and self.state == state
 
     def plot(self, kind: str = "sequence", **how: Any) -> Any:
-        """A picture of `log`, a matplotlib figure: `scapystack.plot.plot` says which there are. Raises as that does."""
+        """A picture of `log`: `scapystack.plot.plot` says which there are, and what it raises.
+
+        It is a matplotlib figure with `show()` for a window and `save("picture.svg")`; a notebook shows it.
+        """
         from scapystack.plot import plot  # noqa: PLC0415 - an extra
 
         return plot(list(self.log), kind, **how)

@@ -30,6 +30,7 @@ _HELP = {
     "c.forget()": "drop it without a word on the wire",
     "c.write(data), c.recv(), c.sr1(data)": "the stream; sr1 returns the segment that answers",
     "c.log": "its packets as a PacketList",
+    "c.plot(kind)": "a picture: .show() in a window, .save('picture.png')",
 }
 
 

@@ -1,11 +1,16 @@
 """`c.plot()`: pictures of a live connection, through a wrap of the sequence numbers too."""
 
+import struct
+
 import pytest
 
+from scapystack.base.errors import ConfigError
 from scapystack.hooks import DROP
 from scapystack.layers.tcp.isn import IsnGenerator
 from tests.unit.plot import looks
 from tests.unit.repl.world import World
+
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +49,19 @@ def test_plot_of_a_connection_has_nothing_cut_off(wrapped, kind):
     picture = wrapped.plot(kind)
     assert looks.cut_off(picture) == []
     assert looks.outside(picture) == []
+
+
+def test_plot_of_a_connection_writes_itself_and_shows_itself_in_a_notebook(wrapped, tmp_path, monkeypatch):
+    picture = wrapped.plot("throughput")
+    octets = picture._repr_png_()
+    assert octets.startswith(PNG)
+    assert struct.unpack(">II", octets[16:24]) == (990, 616)
+    picture.save(tmp_path / "picture.svg")
+    assert b"<svg" in (tmp_path / "picture.svg").read_bytes()
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(ConfigError, match="no screen"):
+        picture.show()
 
 
 def test_plot_of_a_connection_without_text_has_nothing_cut_off():
