@@ -23,10 +23,18 @@ _MOST_PIXELS = 30_000
 
 TCPTRACE = {
     "data": "black", "again": "red", "late": "deeppink", "ack": "green", "window": "#d0a800", "sack": "purple",
-    "mark": "darkorange", "probe": "royalblue",
+    "mark": "darkorange", "probe": "darkorange", "urgent": "red", "ecn": "#d0a800", "own": "royalblue",
 }  # fmt: skip
-"""The colours of tcptrace; what is white on its black ground is black here, and yellow dark enough to be seen."""
-DARK = TCPTRACE | {"data": "white", "window": "yellow", "ack": "lime", "sack": "violet", "probe": "deepskyblue"}
+"""The colours of tcptrace; what is white on its black ground is black here, and yellow dark enough to be seen.
+`own` is for what tcptrace does not draw."""
+DARK = TCPTRACE | {
+    "data": "white",
+    "window": "yellow",
+    "ack": "lime",
+    "sack": "violet",
+    "ecn": "yellow",
+    "own": "deepskyblue",
+}
 
 
 def style(dark: bool) -> Any:

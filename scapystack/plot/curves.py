@@ -28,7 +28,7 @@ def window(picture: object, axes: Axes, flow: Flow, side: int, colours: dict[str
     if flow.traced == side:
         cwnd = _variable(flow, "snd_cwnd_bytes")
         ssthresh = [(at, y) for at, y in _variable(flow, "snd_ssthresh_bytes") if y < INFINITE_SSTHRESH]
-        _steps(axes, cwnd, factor, colours["probe"], "cwnd", 1.5)
+        _steps(axes, cwnd, factor, colours["own"], "cwnd", 1.5)
         _steps(axes, ssthresh, factor, colours["ack"], "ssthresh", 1.2, "--")
         highest = max([highest] + [y for _, y in cwnd + ssthresh])
     offered = max((y for _, y in found.windows), default=0)
@@ -52,13 +52,13 @@ def round_trip(picture: object, axes: Axes, flow: Flow, side: int, colours: dict
         known = [(at, event) for at, event in flow.events if event["rtt"] and event["state"] != "CLOSED"]
         smoothed = [(at, event["rtt"] / 1e3) for at, event in known]
         deviation = [(at, event["rttvar"] / 1e3) for at, event in known]
-        _steps(axes, smoothed, factor, colours["probe"], "smoothed", 1.5)
+        _steps(axes, smoothed, factor, colours["own"], "smoothed", 1.5)
         if smoothed:
             axes.fill_between(
                 [at * factor for at, _ in smoothed],
                 [max(y - v, 0) for (_, y), (_, v) in zip(smoothed, deviation, strict=True)],
                 [y + v for (_, y), (_, v) in zip(smoothed, deviation, strict=True)],
-                step="post", color=colours["probe"], alpha=0.15, label="± rttvar",
+                step="post", color=colours["own"], alpha=0.15, label="± rttvar",
             )  # fmt: skip
         _steps(axes, [(at, y / 1e3) for at, y in _variable(flow, "rto")], factor, colours["mark"], "RTO", 1.2)
     axes.set_ylim(bottom=0)
@@ -84,7 +84,7 @@ def throughput(picture: object, axes: Axes, flow: Flow, side: int, colours: dict
     for at, octets, _ in slots:
         total += octets
         average.append(((at + width) * factor, total / (at + width) / scale))
-    axes.plot(*zip(*average, strict=True), color=colours["probe"], label="average so far", gid="average")
+    axes.plot(*zip(*average, strict=True), color=colours["own"], label="average so far", gid="average")
     if flow.traced == side:
         told = [(at, y / scale) for at, y in _variable(flow, "delivery_rate") if y]
         _steps(axes, told, factor, colours["ack"], "delivery rate", 1.0)

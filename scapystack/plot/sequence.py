@@ -1,19 +1,22 @@
 """The time-sequence graph, with the labels and colours of tcptrace.
 
-Data as arrows from the first to the last number, R and red where it is sent again, O where it came out of order; the
-green line is what was acknowledged, the yellow one how far the window reaches; purple what was SACKed, S at the block
-that an ACK tells of first, D what the receiver got twice; 3 the third duplicate ACK, Z a closed window, P a window
-probe, K a keep-alive.
+Data as arrows from the first to the last number, R and red where it is sent again, O where it came out of
+order; the green line is what was acknowledged, the yellow one how far the window reaches, a tick where it was
+said again; purple what was SACKed, S at the block that an ACK tells of first, D what the receiver got twice;
+3 the third duplicate ACK, Z a closed window, P a window probe, K a keep-alive.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from scapystack.plot.analysis import AGAIN, KEEPALIVE, LATE, NEW, PROBE, Direction, analysed
 from scapystack.plot.canvas import Axes, legend_below, letters, plain_numbers, time_axis
 from scapystack.plot.flow import SIDES, Flow, Seen
 
+_UP, _DOWN = 2, 3
+"""matplotlib's ticks."""
 _ROOM = 1.35
 """A window that reaches further above the data than this (in their height) is not drawn to its end."""
 
@@ -33,9 +36,10 @@ def draw(picture: object, axes: Axes, flow: Flow, side: int, colours: dict[str, 
     for kind, letter, colour in ((AGAIN, "R", "again"), (LATE, "O", "late"), (PROBE, "P", "probe"),
                                  (KEEPALIVE, "K", "probe")):  # fmt: skip
         letters(axes, [(s.at * factor, s.end) for s in found.of(kind)], letter, colours[colour], f"{letter} labels")
-    for word in ("SYN", "FIN", "RST", "U", "CWR", "ECE"):
+    for word, colour in (("SYN", "mark"), ("FIN", "mark"), ("RST", "mark"), ("U", "urgent"), ("CWR", "ecn"),
+                         ("ECE", "ecn")):  # fmt: skip
         points = [(at * factor, number) for at, number, name in found.marks if name == word]
-        letters(axes, points, word, colours["mark"], f"{word} labels", 12)
+        letters(axes, points, word, colours[colour], f"{word} labels", 12)
     _limit(axes, found)
     legend_below(picture, axes)
 
@@ -57,8 +61,16 @@ def _answers(axes: Axes, found: Direction, factor: float, colours: dict[str, str
             xs, ys = [at * factor for at, _ in points], [number for _, number in points]
             axes.step(xs, ys, where="post", color=colours[colour], linewidth=1, label=name, gid=name, zorder=2)
 
+    def ticks(points: list[tuple[float, float]], colour: str, marker: int, name: str) -> None:
+        same = [(at * factor, y) for (_, before), (at, y) in pairwise(points) if y == before]
+        if same:
+            axes.plot(*zip(*same, strict=True), linestyle="none", marker=marker, markersize=3, color=colours[colour],
+                      gid=name, zorder=2)  # fmt: skip
+
     steps(found.acks, "ack", "ACK")
     steps(found.edges, "window", "window")
+    ticks(found.acks, "ack", _DOWN, "ACK ticks")
+    ticks(found.edges, "window", _UP, "window ticks")
     for double, letter, name in ((False, "S", "SACK"), (True, "D", "D-SACK")):
         blocks = [(at * factor, left, right) for at, left, right, twice, _ in found.sacks if twice == double]
         if blocks:

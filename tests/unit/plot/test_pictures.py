@@ -2,6 +2,7 @@
 
 import struct
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,9 @@ def test_plot_sequence_lines_are_where_the_numbers_are():
     lines = {line.get_gid(): line for line in axes.lines}
     assert lines["ACK"].get_ydata()[-1] == 40_002  # SYN, text, FIN
     assert lines["ACK"].get_color() == "green"
+    again = len(lines["ACK ticks"].get_ydata())
+    assert again == sum(a == b for a, b in pairwise(lines["ACK"].get_ydata())) > 3
+    assert lines["window ticks"].get_color() == lines["window"].get_color()
     arrows = {c.get_gid(): c for c in axes.collections}
     starts = [segment[0][1] for segment in arrows["data"].get_segments()]
     assert (min(starts), max(starts)) == (0, 40_001)
