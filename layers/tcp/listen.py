@@ -230,8 +230,8 @@ class Listener(Endpoint):
         mss = tcp.cookies.check(now, name, irs, iss)
         if mss is None:
             tcp.core.counters["tcp.syncookies_failed"] += 1
-            # text may follow an ACK that was lost, or dropped below: its first segment will bring the cookie again
-            return len(seg.payload) > 0
+            # text or FIN may follow an ACK that was lost, or dropped below: what is first will bring the cookie again
+            return seg.length > 0
         if self._accept_queue_full():
             return True
         child = self._child(self._syn_of(seg, irs, mss))

@@ -279,6 +279,7 @@ def test_text_behind_a_cookie_that_was_lost_is_dropped_and_not_reset() -> None:
     wire, listener = flooded()
     client = Client(wire)
     client.answer("A", seq=1449, payload=b"second")
+    client.answer("FA", seq=1455)
     wire.expect_nothing()
     assert not listener.readable
     client.answer("A", payload=b"1" * 1448)
