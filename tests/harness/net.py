@@ -46,8 +46,10 @@ class Host:
 class Net:
     """The segment, its hosts, the frames under way and the clock."""
 
-    def __init__(self, *, fault: Fault | None = None) -> None:
+    def __init__(self, *, fault: Fault | None = None, tick: Nanoseconds = 1) -> None:
+        """Frames arrive at multiples of `tick`: with a large one they come in bursts."""
         self.hosts: list[Host] = []
+        self.tick = tick
         self.now: Nanoseconds = SECOND
         self.fault = fault
         self.frames = 0
@@ -96,7 +98,8 @@ class Net:
         for host in self.hosts:
             if host is not sender:
                 self._count += 1
-                heappush(self._under_way, (self.now + delay, self._count, host, frame))
+                at = self.now + delay
+                heappush(self._under_way, (at + -at % self.tick, self._count, host, frame))
 
     @staticmethod
     def arrives(host: Host, frame: Frame, now: Nanoseconds) -> None:

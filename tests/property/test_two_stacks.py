@@ -16,9 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scapystack.base.frames import Frame
+from scapystack.base.types import MILLISECOND
 from scapystack.layers.tcp.congestion import names
 from scapystack.layers.tcp.state import CLOSED, ESTABLISHED, SYN_RECEIVED, SYN_SENT, TIME_WAIT
 from scapystack.layers.tcp.user import Connection
+from scapystack.link.faults import congested
 from tests.harness.net import DELAY, Host, Net
 from tests.harness.settings import config_of
 
@@ -31,7 +33,7 @@ PATIENT = {  # nobody gives up: a wire that drops 20 frames in a row would be re
     "tcp_r2_ms": 10_000_000,
     "tcp_msl_ms": 100,
 }
-FAULTS = ["drop", "twice", "late", "later", "bit"]
+FAULTS = ["drop", "twice", "late", "later", "bit", "mark"]
 SECRET = random.Random(5).randbytes(1 << 22)
 
 fast = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -67,6 +69,8 @@ def faulty(wire: Wire) -> Any:
             return [(4 * DELAY, frame)]
         if kind == "later":
             return [(300 * DELAY, frame)]
+        if kind == "mark":
+            return [(DELAY, congested(frame))]
         data = frame.data
         if kind == "bit" and data[12:14] == b"\x08\0":  # ARP has no checksum: who changes it is believed
             at = 14 + len(data) * 7 % (len(data) - 14)
@@ -139,7 +143,7 @@ class Pair:
     """Two stacks, one connection between them, passive, active or opened from both sides."""
 
     def __init__(self, wire: Wire, how: dict[str, Any]) -> None:
-        self.net = Net(fault=faulty(wire))
+        self.net = Net(fault=faulty(wire), tick=how["tick"])
         common = {name: value for name, value in how.items() if name.startswith("tcp_")}
         self.ends = []
         for side, address in enumerate(("10.0.0.1/24", "10.0.0.2/24")):
@@ -215,7 +219,9 @@ HOW = st.fixed_dictionaries(
         "rcvbuf": st.tuples(*[st.sampled_from([4_194_304, 65_535, 10_000, 1_500, 600])] * 2),
         "sndbuf": st.sampled_from([4_194_304, 20_000, 1_000]),
         "bulk": st.tuples(*[st.sampled_from([0, 100, 10_000, 40_000, 120_000])] * 2),
+        "tick": st.sampled_from([1, 1, 7 * MILLISECOND]),
         "head_start_ms": st.sampled_from([5_000, 5_000, 0, 3]),
+        "tcp_ecn": st.sampled_from(["on", "accept-only"]),
         "tcp_sack": st.booleans(),
         "tcp_timestamps": st.booleans(),
         "tcp_loss_probes": st.booleans(),
