@@ -19,6 +19,8 @@ help: ## what can be made
 demo: $(RUN) ## the stack beside a real Linux kernel (as root), or beside itself, step by step
 	@$(BIN)/python -m scapystack demo
 
+# without its bytecode kept, each worker and each of a hundred child processes would compile everything again
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(DEV) ## all tests; those on a real TAP need root, and skip with a reason without it
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 

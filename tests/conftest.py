@@ -8,6 +8,7 @@ really run.
 runs every test that does not choose a codec itself in that mode: slower, and the same segments.
 """
 
+import gc
 import os
 import shutil
 
@@ -35,6 +36,12 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "program(*names): needs these programs of the distribution")
     # sbin is not in an ordinary user's PATH on every system, and ip, nft and ethtool live there
     os.environ["PATH"] = f"{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin"
+
+
+def pytest_collection_finish():
+    """Seven thousand tests and Scapy stay to the end: looking through them was half of all garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item):
