@@ -153,12 +153,12 @@ class Client:
                 self._put(wire.INPUT, data)
 
     def complete(self, line: str) -> list[str]:
-        """What may stand at the end of the line; nothing where the stack is gone (the next `run` says so)."""
+        """What may stand at the end of the line; nothing, where the stack is gone."""
         if self.lost:
             return []
         try:
             self._put(wire.COMPLETE, line.encode())
-        except LinkError:  # before the thread that hears has noticed
+        except LinkError:  # it ended just now, and nobody has heard of it yet
             return []
         return self._words.get()
 
