@@ -69,10 +69,10 @@ class TapLink(BaseLink):
         `netns` is the namespace the interface is (or comes to be) in; the descriptor is ours. An
         existing interface is left as it is (addresses, state, MAC address, MTU); `mtu` then bounds
         only what we send. Without a `mac` ours follows from the name and the `seed`; without that too, from the
-        name and the kernel's address, which is another one for each TAP that is made. Raises LinkError.
+        name, the namespace and the machine: neighbours find the same station there the next time. Raises LinkError.
         """
         device = open_tap(name, netns, offload, mtu)
-        ours = parse_mac(mac) if mac else default_mac(device.name, device.mac if seed is None else seed)
+        ours = parse_mac(mac) if mac else default_mac(device.name, device.place if seed is None else seed)
         self._use(device, ours, mtu or device.mtu)
 
     def _use(self, device: TunDevice, mac: Mac, mtu: int) -> None:

@@ -13,6 +13,7 @@ import os
 import socket
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 from scapystack.base.errors import LinkError
 from scapystack.base.types import Mac
@@ -57,6 +58,7 @@ class TunDevice:
     mtu: int = 1500
     mac: Mac = b""
     created: bool = True
+    place: bytes = b""  # of this machine and namespace, the same each time
 
     def close(self) -> None:
         """Close the descriptor; an interface that was there before gets no more super-segments."""
@@ -88,12 +90,21 @@ def _open(name: str, offload: bool, mtu: int | None) -> TunDevice:
         existed = _exists(name)
         vnet, real_name = _attach(fd, name, offload)
         granted = _grant_offload(fd, vnet)
-        device = TunDevice(fd, real_name, vnet, granted, created=not existed)
+        device = TunDevice(fd, real_name, vnet, granted, created=not existed, place=_place())
         _ask_interface(device, mtu)
     except BaseException:
         os.close(fd)
         raise
     return device
+
+
+def _place() -> bytes:
+    """What tells the namespace we are in from others, here and on other machines."""
+    machine = b""
+    for path in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id"):
+        with contextlib.suppress(OSError):
+            machine = machine or Path(path).read_bytes()
+    return b"%d %s" % (os.stat("/proc/thread-self/ns/net").st_ino, machine.strip())
 
 
 def _no_device(error: OSError) -> str:
