@@ -385,12 +385,13 @@ def _in_order(c: Tcb, payload: Buffer, gso_size: int) -> None:
 def _out_of_order(c: Tcb, seq: int, payload: Buffer, gso_size: int) -> None:
     """SHLD-31: kept until the gap is filled; the duplicate ACK leaves at once (MAY-13).
 
-    And for a while no ACK is delayed, as at the start: the peer's window will be small. A peer without SACK
-    counts duplicates: one is due for each segment that a super-segment was made of.
+    And for a while no ACK is delayed, as at the start: the peer's window will be small. One is due for each segment
+    that a super-segment was made of: a peer without SACK counts them, and with it three copies of an ACK survive the
+    loss of two (`output.send_ack`; 8 MB from the kernel's BBR, 5% lost each way: 4 stalls of 200 ms in 9 became none).
     """
     segments = max(-(-len(payload) // gso_size), 1) if gso_size else 1
     c.ack_now = True
-    c.acks_due += 1 if c.sack_ok else segments
+    c.acks_due += segments
     c.quick = c.config.quick_acks
     if len(payload):
         c.core.counters["tcp.out_of_order"] += 1
