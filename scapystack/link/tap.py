@@ -36,7 +36,7 @@ BATCH_OCTETS = 262_144
 """A batch ends with the frame that reaches this."""
 _COPY_BELOW = 4_096
 _SLOT = 2_048
-_SLOTS = 64
+_SLOTS = 256
 _STAYS_LARGE = 16
 """So many small frames in a row, and small ones are expected again."""
 _WORTH_JOINING = 512

@@ -9,6 +9,7 @@ from scapystack.base.frames import Frame
 from scapystack.link.base import BaseLink
 from scapystack.runtime.clock import VirtualClock
 from scapystack.runtime.driver import Driver
+from scapystack.runtime.intake import BATCH, Port
 from scapystack.stack import NetStack
 
 OURS, PEER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
@@ -89,3 +90,15 @@ def test_intake_a_raw_socket_sees_each_segment_with_its_checksum() -> None:
     raw.close()
     came(driver, link, octets)
     assert driver.stack.tcp.segs_in == 3
+
+
+def test_intake_port_reads_more_at_once_after_a_batch_joined_to_few() -> None:
+    _, link, _ = made(forward=False)
+    assert link.iface is not None
+    port = Port(link, link.iface)
+    limits = []
+    for count, frames in ((BATCH, 3), (4 * BATCH, 20), (4 * BATCH, 4 * BATCH), (BATCH, 60), (2, 2), (1, 1)):
+        port.adapt(count, frames)
+        limits.append(port.limit)
+    # of what stays apart, such as ACKs, each batch is answered soon
+    assert limits == [4 * BATCH, 4 * BATCH, BATCH, BATCH, BATCH, 1]
