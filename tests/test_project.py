@@ -49,7 +49,7 @@ def test_sources_every_module_opens_with_a_docstring():
 
 def test_sources_hold_no_path_of_a_machine():
     home = str(Path.home())
-    paths = [str(ROOT.parent) + "/"] if ROOT.parent != Path("/") else []
+    paths = [str(ROOT.parent) + "/"] if len(ROOT.parent.parts) > 2 else []  # /tmp/ and the like may stand anywhere
     paths += [home + "/."] if home != "/" else []
     found = [
         f"{p.relative_to(ROOT)}: {path}"

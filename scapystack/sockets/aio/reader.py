@@ -1,8 +1,8 @@
 """What asyncio's `StreamReader` keeps octets in, on our transports: read in one copy, or in none.
 
-asyncio's is a bytearray: an octet is copied into it, out of it, and once more into bytes. Here a piece stays as the
-transport fed it until it is read, whole if the reader asks for that much: bulk in takes 0.55 CPU seconds a GB,
-not 0.67 (`benchmarks.aio in`).
+asyncio's is a bytearray: an octet is copied into it, out of it, and up to Python 3.11 once more into bytes. Here a
+piece stays as the transport fed it until it is read, whole if the reader asks for that much: bulk in takes 0.55 CPU
+seconds a GB on Python 3.11, not 0.67 (`benchmarks.aio in`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ class Pieces:
 
     def __bytes__(self) -> bytes:
         return self[:]
+
+    def __buffer__(self, flags: int) -> memoryview:
+        """For `memoryview`, by which the reader of Python 3.12 and later takes octets from the beginning (PEP 688)."""
+        return memoryview(self._data)[self._at :]
 
     def __getitem__(self, part: slice) -> bytes:
         data = self._data
@@ -56,6 +60,10 @@ class Pieces:
         """As bytearray's."""
         found = self._data.find(separator, start + self._at)
         return found if found < 0 else found - self._at
+
+    def startswith(self, prefix: bytes, start: int = 0) -> bool:
+        """As bytearray's."""
+        return self._data.startswith(prefix, start + self._at)
 
     def clear(self) -> None:
         """Nothing is left."""
