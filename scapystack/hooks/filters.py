@@ -1,26 +1,85 @@
-"""How a hook chooses its packets: by a function, by an expression as tcpdump takes it, or by fields.
+"""How a hook or a capture chooses its packets: by a function, by an expression as tcpdump takes it, or by fields.
 
 filter=lambda packet: packet[TCP].sport > 1024      # of the whole frame; an IndexError is a no
 filter="tcp port 80 and tcp[13] & 2 != 0"           # needs libpcap, which compiles and runs it
 filter={"IP.src": "10.0.0.2", "dport": (80, 443)}   # fields; of several values one must fit
 filter=TCP(flags="S")                               # the fields that are set in a packet
+
+A super-segment that a hook does not ask for need not be cut to know that: its pieces share addresses and ports
+(`Match.rules_out`). Where these decide nothing, each piece is asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from scapystack.base.errors import ConfigError
 from scapystack.base.frames import Frame
-
-if TYPE_CHECKING:
-    from scapystack.base.types import Buffer
+from scapystack.codec.packets import dissect
+from scapystack.hooks.bpf import Program
 
 Filter: TypeAlias = Callable[[Any], object] | Mapping[str, Any] | str | Any | None
-Match: TypeAlias = Callable[[Frame], object]
+Condition: TypeAlias = tuple[Any, str | None, Any]
+"""A layer, a field of it and its value, or one of several; no field: the layer is there; no layer: of any."""
 
-_DLT_EN10MB = 1
+_IPV4, _TCP = b"\x08\x00\x45", 6
+_KEY_LEN = 32
+_MAX_FLOWS = 4_096
+_SHARED_FIELDS = {
+    "Ether": frozenset(("dst", "src", "type")),
+    "IP": frozenset(("version", "ihl", "tos", "flags", "frag", "ttl", "proto", "src", "dst")),
+    "TCP": frozenset(("sport", "dport")),
+}
+_STOOD_IN = frozenset((*range(16), *range(20, 24), *range(26, 38)))
+
+
+class Match:
+    """The test for frames that a filter means.
+
+    `test` is of one frame; `may` whether any frame may be meant that has these octets where all pieces of a
+    super-segment are alike (as `stood_in` lays them out); None where only the frame itself tells.
+    `dear`: `test` costs more than to look that up.
+    """
+
+    __slots__ = ("_dear", "_flows", "_may", "_test")
+
+    def __init__(
+        self, test: Callable[[Frame], object], may: Callable[[bytes], bool] | None = None, *, dear: bool = False
+    ) -> None:
+        self._test = test
+        self._may = may
+        self._dear = dear
+        self._flows: dict[bytes, bool] = {}
+
+    def __call__(self, frame: Frame) -> object:
+        """Whether a frame is meant, as it is. Raises what a function raises."""
+        if (frame.gso_size or self._dear) and self.rules_out(frame):
+            return False
+        return self._test(frame)
+
+    def rules_out(self, frame: Frame) -> bool:
+        """Whether neither a frame of TCP nor any piece of it can be meant, by what these have in common: link header,
+        addresses, ports, TTL and service. Found once for a flow, then 0.5 us. False where that decides nothing."""
+        may = self._may
+        if may is None:
+            return False
+        head = frame.head
+        if head[12:15] != _IPV4 or len(head) < 38 or head[23] != _TCP:
+            return False
+        key = b"".join((head[:16], head[20:24], head[26:38]))
+        found = self._flows.get(key)
+        if found is None:
+            if len(self._flows) >= _MAX_FLOWS:
+                self._flows.clear()
+            found = self._flows[key] = not may(stood_in(key))
+        return found
+
+
+def stood_in(key: bytes) -> bytes:
+    """A frame of one octet of text, and one of padding, with what pieces share; the rest of its headers stands in."""
+    link, bits, flow = key[:16], key[16:20], key[20:]
+    return b"".join((link, b"\0\x29\0\0", bits, b"\0\0", flow, bytes(8), b"\x50\x10", bytes(8)))
 
 
 def matcher(filter: Filter) -> Match | None:
@@ -28,17 +87,26 @@ def matcher(filter: Filter) -> Match | None:
     if filter is None or filter == "":
         return None
     if isinstance(filter, str):
-        octets_match = bpf(filter)
-        return lambda frame: octets_match(frame.data)
+        program = Program(filter)
+        return Match(
+            lambda frame: program(frame.data),
+            lambda octets: program.may_take({at: octets[at] for at in _STOOD_IN}),
+        )
     if isinstance(filter, Mapping):
-        wanted = tuple((*_named(name), value) for name, value in filter.items())
-        return lambda frame: all(_fits(frame.packet, *each) for each in wanted)
+        return _fields([(*_named(name), value) for name, value in filter.items()])
     if hasattr(filter, "fields_desc"):
-        layers = tuple(_template(filter))
-        return lambda frame: all(_fits(frame.packet, *each) for each in layers)
+        return _fields(_template(filter))
     if callable(filter):
-        return lambda frame: _asked(filter, frame)
+        return Match(lambda frame: _asked(filter, frame))
     raise ConfigError(f"a filter is a function, an expression, fields or a packet, not {filter!r}")
+
+
+def _fields(wanted: list[Condition]) -> Match:
+    return Match(
+        lambda frame: all(_fits(frame.packet, *each) for each in wanted),
+        lambda octets: _may_fit(dissect(octets), wanted),
+        dear=True,
+    )
 
 
 def _asked(predicate: Callable[[Any], object], frame: Frame) -> object:
@@ -56,8 +124,8 @@ def _named(name: str) -> tuple[Any, str]:
     return layer or None, field
 
 
-def _template(packet: Any) -> list[tuple[Any, str | None, Any]]:
-    wanted: list[tuple[Any, str | None, Any]] = []
+def _template(packet: Any) -> list[Condition]:
+    wanted: list[Condition] = []
     layer = packet
     while layer:
         wanted.append((type(layer), None, None))
@@ -80,35 +148,23 @@ def _fits(packet: Any, layer: Any, field: str | None, value: Any) -> bool:
     return bool(actual == value)
 
 
-def bpf(expression: str) -> Callable[[Buffer], bool]:
-    """A filter expression (pcap-filter(7)), as a test for the octets of Ethernet frames. 0.9 us a frame.
-
-    Raises ConfigError: an expression that libpcap does not take, or no libpcap on this machine.
-    """
-    import ctypes  # noqa: PLC0415 - for whoever filters, with Scapy's bindings
-    import weakref  # noqa: PLC0415
-
-    from scapy.arch.common import compile_filter  # noqa: PLC0415
-    from scapy.error import Scapy_Exception  # noqa: PLC0415
-
-    try:
-        program = compile_filter(expression, linktype=_DLT_EN10MB)
-    except ImportError:
-        raise ConfigError(
-            f"the filter {expression!r} needs libpcap (Debian: apt install libpcap0.8); a function or fields do not"
-        ) from None
-    except Scapy_Exception as error:
-        raise ConfigError(f"{expression!r} is no filter: {error}") from None
-    from scapy.libs.winpcapy import _lib as libpcap  # noqa: PLC0415
-
-    run = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint, ctypes.c_uint)(
-        ("bpf_filter", libpcap)
-    )
-    code = ctypes.cast(program.bf_insns, ctypes.c_void_p)
-
-    def match(octets: Buffer) -> bool:
-        data = octets if type(octets) is bytes else bytes(octets)
-        return bool(run(code, data, len(data), len(data)))
-
-    weakref.finalize(match, libpcap.pcap_freecode, program)
-    return match
+def _may_fit(packet: Any, wanted: list[Condition]) -> bool:
+    """Whether a packet may meet the conditions that has what pieces share with this one, which stands in for it."""
+    segment = packet.getlayer("TCP")
+    if segment is None:  # a fragment
+        return True
+    shared = [(each, _SHARED_FIELDS[each.__class__.__name__]) for each in (packet, packet.getlayer("IP"), segment)]
+    # behind an unknown port the text is text: no layer stands in it
+    bare = segment.guess_payload_class(b"\0").__name__ == "Raw"
+    for layer, field, value in wanted:
+        if layer is None:
+            found = next((each for each, _ in shared if field in each.default_fields), None)
+        else:
+            found = packet.getlayer(layer)
+            if found is None and bare:
+                return False
+        # a list or a set may be another one tomorrow, and this is remembered
+        known = not isinstance(value, list | set) and any(found is each and field in names for each, names in shared)
+        if known and not _fits(packet, layer, field, value):
+            return False
+    return True

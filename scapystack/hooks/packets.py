@@ -60,8 +60,9 @@ class PacketHook:
 
     The levels give the function the `Ether`, the `IP` or `IPv6`, or the `TCP` of a packet, with what is below still
     there (`packet.underlayer`), and pass by what has no such layer. `packet.time` is the stack's clock in seconds.
-    Super-segments come cut to what a wire would carry, unless `whole`. The packet is the hook's own: changing it
-    changes nothing unless it is returned. Raises ConfigError for a way, a level or a filter that there is not.
+    Super-segments come cut to what a wire would carry, unless `whole`, or the filter takes none of their pieces. The
+    packet is the hook's own: changing it changes nothing unless it is returned. Raises ConfigError for a way, a level
+    or a filter that there is not.
     """
 
     __slots__ = ("_match", "function", "hits", "level", "way", "whole")
@@ -96,6 +97,8 @@ class PacketHook:
             return frame
         if self.whole or not (frame.gso_size and frame.csum_start):
             return self._one(frame)
+        if self._match is not None and self._match.rules_out(frame):
+            return frame
         left: list[Frame | Later | None] = []
         untouched = True
         for piece in split(frame):

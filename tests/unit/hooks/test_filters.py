@@ -3,10 +3,13 @@
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Padding, Raw, bind_layers, split_layers
 
 from scapystack.base.errors import ConfigError
-from scapystack.base.frames import Frame
-from scapystack.hooks.filters import bpf, matcher
+from scapystack.base.frames import CSUM_PARTIAL, Frame
+from scapystack.base.offload import split
+from scapystack.hooks.bpf import Program
+from scapystack.hooks.filters import matcher
 
 SYN = Ether() / IP(src="10.0.0.1", dst="10.0.0.2") / TCP(dport=80, flags="S")
 DATA = Ether() / IP(src="10.0.0.1", dst="10.0.0.2") / TCP(dport=443, flags="PA") / b"data"
@@ -66,7 +69,7 @@ def test_filter_expression_without_libpcap_says_what_to_do(monkeypatch):
 
     monkeypatch.setattr("scapy.arch.common.compile_filter", missing)
     with pytest.raises(ConfigError, match="apt install libpcap"):
-        bpf("tcp")
+        Program("tcp")
 
 
 def test_filter_predicate_error_other_than_a_missing_layer_is_raised():
@@ -76,6 +79,115 @@ def test_filter_predicate_error_other_than_a_missing_layer_is_raised():
 
 
 def test_filter_takes_short_frames():
-    match = bpf("tcp port 80")
+    match = Program("tcp port 80")
     assert not match(b"")
     assert not match(memoryview(bytes(SYN))[:20])
+
+
+# -- super-segments, before they are cut
+
+
+def super_segment(**fields) -> Frame:
+    """80 > 5000 from 10.0.0.1: three pieces, the last of which has the PSH and 200 octets."""
+    tcp = TCP(**{"sport": 80, "dport": 5000, "flags": "PA", "seq": 7, **fields})
+    head = bytes(Ether() / IP(src="10.0.0.1", dst="10.0.0.2", flags="DF") / tcp)
+    return Frame(head, (b"GET " + bytes(2196),), None, CSUM_PARTIAL, 34, 16, 1_000)
+
+
+RULED_OUT = [
+    "udp",
+    "arp or icmp",
+    "tcp port 443",
+    "not ip",
+    "host 10.0.0.9",
+    "dst net 192.168.0.0/16 and greater 100",
+    "tcp src portrange 81-90",
+    "tcp port 443 and tcp[13] & 8 != 0",
+    "ip[8] < 64 and tcp",
+    "ether src 02:00:00:00:00:99",
+    {"UDP.dport": 5000},
+    {"TCP.dport": (443, 80)},
+    {"TCP.dport": 443, "TCP.flags": "PA"},
+    {"dport": 443},
+    {"IP.src": "10.0.0.9", "Raw.load": b"x"},
+    {"ttl": 3},
+    {"IP.flags": "MF"},
+    UDP(),
+    IP(dst="10.0.0.9") / TCP(),
+    TCP(flags="A", dport=443),
+    ARP(),
+]
+LEFT_OPEN = [
+    "tcp",
+    "port 80",
+    "ip[8] == 64",
+    "greater 1200",
+    "less 300",
+    "tcp[13] & 8 != 0",
+    "tcp[4:4] > 1000",
+    "ip[4:2] == 2",
+    "tcp[((tcp[12] & 0xf0) >> 2):4] == 0x47455420",
+    "host 10.0.0.1 and tcp[13] & 8 == 0",
+    {"TCP.dport": 5000},
+    {"sport": range(70, 90)},
+    {"TCP.dport": [443]},
+    {"TCP.flags": "A"},
+    {"TCP.seq": 1007},
+    {"len": 240},
+    {"flags": "DF"},
+    {"IP.id": 2},
+    TCP(flags="PA"),
+    IP(src="10.0.0.1") / TCP(dport=5000),
+    Raw(),
+    Padding(),
+    lambda packet: False,
+]
+
+
+@pytest.mark.parametrize("filter", RULED_OUT, ids=repr)
+def test_filter_that_a_flow_does_not_meet_rules_its_super_segments_out(filter):
+    match, whole = matcher(filter), super_segment()
+    assert match.rules_out(whole)
+    assert not match(whole)
+    assert not any(match(piece) for piece in split(whole))
+
+
+@pytest.mark.parametrize("filter", LEFT_OPEN, ids=repr)
+def test_filter_that_pieces_decide_rules_no_super_segment_out(filter):
+    assert not matcher(filter).rules_out(super_segment())
+
+
+@pytest.mark.parametrize("filter", [*RULED_OUT, *LEFT_OPEN], ids=repr)
+def test_filter_takes_no_piece_of_what_it_rules_out(filter):
+    match = matcher(filter)
+    ports = [(sport, dport) for sport in (80, 443, 85) for dport in (5000, 443, 80)]
+    for sport, dport in ports:
+        whole = super_segment(sport=sport, dport=dport)
+        assert not (match.rules_out(whole) and any(match._test(piece) for piece in split(whole)))
+
+
+def test_filter_of_a_layer_that_text_may_hold_rules_nothing_out():
+    """With such a port bound, Scapy finds a UDP in the text of a TCP segment."""
+    match = matcher({"UDP.dport": 53})
+    assert match.rules_out(super_segment(dport=5000))
+    bind_layers(TCP, IP, dport=5001)
+    try:
+        assert not match.rules_out(super_segment(dport=5001))
+    finally:
+        split_layers(TCP, IP, dport=5001)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [Frame(b""), Frame(bytes(SYN)[:30]), Frame(bytes(DNS)), Frame(bytes(PING)), Frame(bytes(WHO))],
+    ids=["empty", "short", "UDP", "ICMP", "ARP"],
+)
+def test_filter_rules_out_nothing_but_tcp(frame):
+    assert not matcher("tcp port 443").rules_out(frame)
+
+
+def test_filter_remembers_a_bounded_number_of_flows(monkeypatch):
+    monkeypatch.setattr("scapystack.hooks.filters._MAX_FLOWS", 3)
+    match = matcher("tcp port 443")
+    assert all(match.rules_out(super_segment(dport=port)) == (port != 443) for port in range(440, 450))
+    assert len(match._flows) <= 3

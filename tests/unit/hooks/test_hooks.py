@@ -190,6 +190,22 @@ def test_hook_sees_a_super_segment_cut_to_wire_size_and_leaves_it_whole(duo):
     assert sum(sizes) == sum(whole) == 40_000
 
 
+@pytest.mark.parametrize("filter", ["tcp port 81", {"TCP.dport": 81}])
+def test_hook_whose_filter_takes_nothing_cuts_no_super_segment(duo, monkeypatch, filter):
+    duo.one.hook("tx", "segment", filter=filter)(lambda segment: DROP)
+    monkeypatch.setattr("scapystack.hooks.packets.split", None)
+    duo.send(40_000)  # who cuts it now raises
+
+
+def test_hook_filter_that_pieces_decide_takes_those_alone(duo):
+    seen = []
+    duo.connect(5000)
+    last = "tcp port 5000 and tcp[13] & 8 != 0"  # PSH: the last piece of what the application gave
+    duo.one.hook("tx", "segment", filter=last)(lambda segment: seen.append(len(segment.payload)))
+    duo.send(10_000)
+    assert seen == [10_000 % 1448]
+
+
 def test_hook_that_changes_one_piece_of_a_super_segment_changes_it_alone(duo):
     changed = []
 
