@@ -175,7 +175,7 @@ class NetStack:
             try:
                 tap(way, frame)
             except Exception as error:
-                self.hooks.failed(error, f"in the tap {name_of(tap)}", frame)
+                self.core.failed(error, f"in the tap {name_of(tap)}", frame)
 
     def _release(self, way: str, frame: Held) -> None:
         """A frame that a hook held back goes on to the next hook, from within `poll`."""

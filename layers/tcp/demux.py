@@ -161,7 +161,13 @@ class Tcp:
             for c in dirty:
                 c.dirty = False
                 if c.state != CLOSED:
-                    output(c)
+                    try:
+                        output(c)
+                    except Exception as error:  # of a congestion control, or of who stands around what output calls
+                        self.core.failed(error, "in TCP's output")
+                        if c.dirty:  # not again in this pass
+                            c.dirty = False
+                            self.dirty.remove(c)
             dirty = self.dirty
 
     def expire(self, c: Tcb, now: Nanoseconds) -> None:

@@ -255,8 +255,12 @@ class Tcb(Endpoint):
         old = self.state
         self.state = state
         if self.tcp.observers:
-            for observer in self.tcp.observers:
-                observer(self, old, state)
+            for observer in tuple(self.tcp.observers):
+                try:
+                    observer(self, old, state)
+                except Exception as error:
+                    name = getattr(observer, "__name__", type(observer).__name__)
+                    self.core.failed(error, f"in the observer {name}")
 
     def report(self, error: int) -> None:
         """MUST-47: note a soft error, which ends nothing, and have the application look (SHLD-9, SHLD-25)."""

@@ -9,6 +9,7 @@ moved earlier pushes one entry (0.5 us).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
@@ -38,7 +39,9 @@ class TimerHeap:
     owner has ended: whenever the heap has doubled, what nobody needs any more is thrown out.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, failed: Callable[[Exception, str], None] | None = None) -> None:
+        """`failed` is told of what an owner raises, and the others act all the same; without it that is raised."""
+        self._failed = failed
         self._heap: list[tuple[Nanoseconds, int, Timed]] = []
         self._count = 0
         self._sweep_at = _SWEEP
@@ -99,7 +102,12 @@ class TimerHeap:
             owner.heap_at = None
             real = owner.next_at()
             if real is not None and real <= now:
-                owner.expire(now)
+                try:
+                    owner.expire(now)
+                except Exception as error:
+                    if self._failed is None:
+                        raise
+                    self._failed(error, "in a timer")
                 fired += 1
                 real = owner.next_at()
             if real is not None:

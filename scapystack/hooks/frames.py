@@ -32,8 +32,6 @@ class Later:
 
 Verdict: TypeAlias = Frame | Later | list[Frame | Later | None] | None
 Hook: TypeAlias = Callable[[Frame], Verdict]
-Report: TypeAlias = Callable[[Exception, str, Frame], None]
-"""Told of an error, where it was raised, and the frame that was being looked at."""
 
 
 class Held(Frame):
@@ -52,17 +50,16 @@ class Held(Frame):
 class Hooks:
     """The hooks of one stack. Append to `rx` and `tx`; an empty list costs one truth test.
 
-    An error of a hook goes to `report`, and the frame passes as if that hook had not been there; without a `report`
-    (a `NetStack` that no driver runs) it is raised. `release` is the stack's: it takes frames that were held back.
+    An error of a hook goes to `Core.failed`, and the frame passes as if that hook had not been there. `release` is the
+    stack's: it takes frames that were held back.
     """
 
-    __slots__ = ("_core", "_count", "_waiting", "heap_at", "release", "report", "rx", "tx")
+    __slots__ = ("_core", "_count", "_waiting", "heap_at", "release", "rx", "tx")
 
     def __init__(self, core: Core, release: Callable[[str, Held], None]) -> None:
         self.rx: list[Hook] = []
         self.tx: list[Hook] = []
         self.release = release
-        self.report: Report | None = None
         self.heap_at: Nanoseconds | None = None
         self._core = core
         self._waiting: list[tuple[Nanoseconds, int, str, Held, Later]] = []
@@ -86,7 +83,7 @@ class Hooks:
                         else:
                             self._take(way, result, each, rest[number:], passed)
                 except Exception as error:
-                    self.failed(error, f"in the {way} hook {name_of(hook)}", each)
+                    self._core.failed(error, f"in the {way} hook {name_of(hook)}", each)
                     passed.append(each)
             frames = passed
         return frames
@@ -107,12 +104,6 @@ class Hooks:
             at = self._core.now + max(result.span, 0)
             heappush(self._waiting, (at, self._count, way, Held(frame, rest), result))
             self._core.timers.arm(self, at)
-
-    def failed(self, error: Exception, where: str, frame: Frame) -> None:
-        """Pass an error of a hook, or of another who looks at frames, on. Raises it where nobody wants reports."""
-        if self.report is None:
-            raise error
-        self.report(error, where, frame)
 
     def next_at(self) -> Nanoseconds | None:
         """When the next frame that is held back goes on."""

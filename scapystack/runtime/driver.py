@@ -88,7 +88,7 @@ class Driver:
         """When the next round is due, as the last one saw it: `AWAKE` at once (or under way), `NEVER`."""
         self._guard = Guard(stack.counters, strict)
         self._intake = Intake(stack, self._guard)
-        stack.hooks.report = self._guard.report
+        stack.core.report = self._guard.report
         self._interrupt = HeldInterrupt()
         self._holding = False  # whether the thread inside holds SIGINT back
         self._depth = 0

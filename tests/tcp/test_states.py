@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
+from scapystack.layers.tcp import demux
+from scapystack.layers.tcp.output import output
 from scapystack.layers.tcp.state import (
     CLOSE_WAIT,
     CLOSED,
@@ -26,7 +28,7 @@ from scapystack.layers.tcp.state import (
     TRANSITIONS,
 )
 from scapystack.layers.tcp.user import Connection
-from tests.harness.tcp import MASK, PEER_ISS, TcpWire
+from tests.harness.tcp import MASK, PEER, PEER_ISS, PORT, TcpWire
 
 RECEIVING = (ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2)
 PEER_CLOSED = (CLOSE_WAIT, CLOSING, LAST_ACK, TIME_WAIT)
@@ -302,3 +304,67 @@ def test_listener_closed_children_are_reset() -> None:
     assert not wire.tcp.connections
     wire.syn()
     wire.expect("RA")
+
+
+# -- observers
+
+
+def failing(*args: object) -> None:
+    raise ValueError("mine")
+
+
+def reporting(**config: int) -> tuple[TcpWire, list[str]]:
+    """A layer below a driver: what observers raise is told."""
+    wire = TcpWire(**config)
+    told: list[str] = []
+    wire.core.report = lambda error, where, frame: told.append(f"{error} {where}")
+    return wire, told
+
+
+def test_observer_that_raises_is_told_of_and_all_else_goes_on() -> None:
+    """In the timer round of two connections that end, and in the output pass of two that begin."""
+    wire, told = reporting(msl_ms=5)
+    wire.tcp.observers.insert(0, failing)
+    first, second = [wire.tcp.connect(PEER, PORT) for _ in range(2)]
+    wire.flush()
+    assert told == ["mine in the observer failing"] * 2
+    assert [wire.known[(c.local_port, c.remote_port)] for c in (first, second)] == [first, second]
+    assert [seg.sport for seg in wire.ip.sent] == [first.local_port, second.local_port]
+    for c in (first, second):
+        wire.send_syn_ack(c)
+        c.close()
+        wire.flush()
+        wire.send(c, "FA")
+    assert len(wire.tcp.time_wait) == 2
+    wire.after(ms=11)
+    assert wire.tcp.connections == {}
+
+
+def test_output_that_raises_is_told_of_and_the_others_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire, told = reporting()
+    bad, good = [wire.tcp.connect(PEER, PORT) for _ in range(2)]
+
+    def some(c: Connection) -> None:
+        if c is bad:
+            c.mark_dirty()
+            failing()
+        output(c)
+
+    monkeypatch.setattr(demux, "output", some)
+    bad.mark_dirty()
+    good.mark_dirty()
+    wire.clear()
+    wire.flush()
+    assert told == ["mine in TCP's output"]
+    assert [seg.sport for seg in wire.ip.sent] == [good.local_port]
+    monkeypatch.undo()
+    bad.mark_dirty()
+    wire.flush()
+    assert [seg.sport for seg in wire.ip.sent] == [good.local_port, bad.local_port]
+
+
+def test_observer_that_raises_without_a_driver_is_the_callers() -> None:
+    wire = TcpWire()
+    wire.tcp.observers.append(failing)
+    with pytest.raises(ValueError, match="mine"):
+        wire.connect()

@@ -188,3 +188,18 @@ def test_heap_swept_while_it_fires():
     assert heap.expire(1) == 1
     assert heap.expire(100) == 1_500
     assert len(heap) == 0
+
+
+def test_owner_that_raises_is_told_of_and_the_others_fire():
+    told = []
+    heap = TimerHeap(lambda error, where: told.append((str(error), where)))
+    bad, good = armed(heap, 3), armed(heap, 5)
+
+    def fail(now):
+        raise ValueError("mine")
+
+    bad.expire = fail
+    assert heap.expire(5) == 2
+    assert told == [("mine", "in a timer")]
+    assert good.fired == [5]
+    assert heap.next_deadline() == 6, "who raised is asked again, and not at once"
