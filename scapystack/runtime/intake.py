@@ -5,6 +5,8 @@ The driver's, which calls it under its lock. Read `link.base` first.
 
 from __future__ import annotations
 
+import select
+
 from scapystack.base.coalesce import coalesce
 from scapystack.base.datagram import PROTO_TCP
 from scapystack.base.frames import Frame
@@ -31,7 +33,7 @@ class Port:
     whole batch that was joined to a few frames, four times as much.
     """
 
-    __slots__ = ("fd", "iface", "joining", "limit", "link", "singles")
+    __slots__ = ("_poll", "fd", "iface", "joining", "limit", "link", "singles")
 
     def __init__(self, link: Link, iface: Interface) -> None:
         self.link = link
@@ -40,6 +42,17 @@ class Port:
         self.joining = link if isinstance(link, JoiningLink) else None
         self.limit = BATCH
         self.singles = 0
+        self._poll: select.poll | None = None
+
+    def waits(self) -> bool:
+        """Whether the descriptor has more to read. 0.6 us, for whoever has read a full batch."""
+        poll = self._poll
+        if poll is None:
+            if self.fd is None:
+                return False
+            poll = self._poll = select.poll()
+            poll.register(self.fd, select.POLLIN)
+        return any(event & select.POLLIN for _, event in poll.poll(0))
 
     def adapt(self, count: int, frames: int) -> None:
         """The last batch was of so many frames, joined to so many."""
@@ -57,7 +70,7 @@ class Port:
 class Intake:
     """The way from a link's `read` to `NetStack.accept`. Raises nothing, unless the guard is strict.
 
-    `more` is set by a batch that was full: more frames wait, as a rule.
+    `more` is set by a batch that was full where more frames wait behind it.
     """
 
     __slots__ = ("_guard", "_stack", "more")
@@ -82,7 +95,8 @@ class Intake:
             frames = port.link.read(port.limit)
             count = len(frames)
             self.take(frames, now)
-        self.more |= count == port.limit > 1
+        if count == port.limit > 1 and not self.more:
+            self.more = port.waits()
         port.adapt(count, len(frames))
         return count > 0
 

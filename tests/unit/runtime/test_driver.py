@@ -160,6 +160,11 @@ def test_round_that_fills_its_batch_tells_the_stack_that_more_waits(driver, link
     for _ in range(3):
         driver.round()
     assert told == [True, False, False]
+    link.come(2 * BATCH)
+    for _ in range(2):
+        driver.round()
+    assert told[3:] == [True, False], "a batch that is full to the frame leaves nothing behind"
+    del told[1:]
     link.come(1)
     driver.round()
     link.come(1)
@@ -265,6 +270,19 @@ def test_errors_of_hooks_and_observers_do_not_stop_the_round(driver, link):
     with driver.entered() as stack:
         stack.core.outbox.append(Frame(bytes(60), (), link.iface))
     assert driver.stack.counters["driver.errors"] == 3
+
+
+def test_error_of_an_observer_of_connections_is_counted_and_logged_once(driver, caplog):
+    def fail(*args):
+        raise ValueError("mine")
+
+    driver.stack.tcp.observers.append(fail)
+    for port in (80, 81):
+        with driver.entered() as stack:
+            stack.tcp.connect(b"\x7f\0\0\1", port)
+    assert driver.stack.counters["driver.errors"] == 4  # SYN-SENT, and refused
+    assert caplog.text.count("ValueError: mine in the observer fail") == 1
+    assert driver.stack.tcp.connections == {}
 
 
 def test_strict_driver_raises_what_applications_raise(clock):
