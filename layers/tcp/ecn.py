@@ -101,9 +101,9 @@ def take_echo(c: Tcb, ecn: Ecn, acked: int, now: Nanoseconds) -> None:
         c.episode.undoable = False  # whatever else caused it, there was congestion
     if board.una + acked <= ecn.until:
         return
-    c.core.counters["tcp.ecn_reductions"] += 1
     if c.cc.cwnd <= c.snd_mss:
         # it cannot be halved: the next segment waits for the retransmission timer
+        c.core.counters["tcp.ecn_reductions"] += 1
         ecn.reduced(board.nxt)
         ecn.quiet_until = c.pace_at = now + c.rtt.rto
         c.arm(c.pace_at)

@@ -201,6 +201,7 @@ def on_ecn_echo(c: Tcb, now: Nanoseconds) -> None:
     """
     if c.ca_state != OPEN:
         return
+    c.core.counters["tcp.ecn_reductions"] += 1
     if c.board.una < c.board.nxt:
         enter(c, CWR, now)
         return

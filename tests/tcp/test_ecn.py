@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scapystack.layers.tcp.state import CWR, OPEN
+from scapystack.layers.tcp.state import CWR, OPEN, RECOVERY
 from scapystack.layers.tcp.user import Connection
 from tests.harness.tcp import TcpWire
 
@@ -205,3 +205,17 @@ def test_window_reduced_again_in_the_next_window_of_data() -> None:
     wire.send(c, "AE", ack=(c.snd_una + MSS - c.iss) & 0xFFFFFFFF)
     assert c.ca_state == CWR
     assert c.cc.ssthresh <= first
+
+
+def test_echo_in_a_recovery_that_has_reduced_the_window_counts_as_no_reduction() -> None:
+    """The ACK that ends the recovery still echoes: the window is not reduced again."""
+    wire, c = sending(10, more=100)
+    counters = wire.core.counters
+    wire.send(c, "A", ack=1, sack=((1 + MSS, 1 + 5 * MSS),))
+    assert c.ca_state == RECOVERY
+    reduced = c.cc.ssthresh
+    wire.send(c, "A", ack=(c.episode.recover - c.iss - MSS) & 0xFFFFFFFF)  # type: ignore[union-attr]
+    wire.send(c, "AE", ack=(c.snd_nxt - c.iss) & 0xFFFFFFFF)
+    assert (c.cc.ssthresh, counters["tcp.ecn_reductions"]) == (reduced, 0)
+    wire.send(c, "AE", ack=(c.snd_nxt - c.iss) & 0xFFFFFFFF)
+    assert (c.cc.ssthresh < reduced, counters["tcp.ecn_reductions"]) == (True, 1)
