@@ -109,6 +109,8 @@ class _MessageSocket(Socket):
     def recvfrom_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """As `recvfrom`, into a buffer. With MSG_TRUNC the count is the message's own length."""
         view = memoryview(buffer).cast("B")
+        if view.readonly:
+            raise TypeError(f"recvfrom_into() takes a read-write bytes-like object, not {type(buffer).__name__}")
         if nbytes < 0:
             raise ValueError("negative buffersize in recvfrom_into")
         if nbytes > len(view):

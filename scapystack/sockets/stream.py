@@ -270,6 +270,8 @@ class StreamSocket(Socket):
         if nbytes < 0:
             raise ValueError("negative buffersize in recv_into")
         view = memoryview(buffer).cast("B")
+        if view.readonly:
+            raise TypeError(f"recv_into() takes a read-write bytes-like object, not {type(buffer).__name__}")
         if nbytes > len(view):
             raise ValueError("buffer too small for requested bytes")
         if nbytes:

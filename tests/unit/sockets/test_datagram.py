@@ -93,6 +93,14 @@ def test_recvfrom_into_fills_and_names_the_sender(pair):
         a.recvfrom_into(buffer, 7)
 
 
+def test_recvfrom_into_what_cannot_be_written_raises_and_loses_nothing(pair):
+    a, b = pair
+    b.send(b"kept")
+    with pytest.raises(TypeError, match="read-write"):
+        a.recvfrom_into(bytes(4))
+    assert a.recv(10) == b"kept"
+
+
 def test_sendmsg_gathers_its_buffers(pair):
     a, b = pair
     assert b.sendmsg([b"ab", bytearray(b"cd"), memoryview(b"ef")]) == 6

@@ -310,6 +310,15 @@ def test_recv_into_and_recvfrom_forms(still):
         accepted.recv(-1)
 
 
+@pytest.mark.parametrize("flags", [0, socket.MSG_PEEK, socket.MSG_TRUNC])
+def test_recv_into_what_cannot_be_written_raises_and_loses_nothing(still, flags):
+    client, accepted = still.connected()
+    client.send(b"kept")
+    with pytest.raises(TypeError, match="read-write"):
+        accepted.recv_into(memoryview(bytes(4)), 0, flags)
+    assert accepted.recv(10) == b"kept"
+
+
 def test_recv_msg_peek_leaves_the_octets(still):
     client, accepted = still.connected()
     client.sendall(b"peek")
