@@ -69,7 +69,10 @@ class OwnLayer:
         self.handler(packet, via)
 
     def send(self, packet: Any, to: Any, iface: Interface | None = None) -> None:
-        """Send by the binding: `to` is a MAC address (by `iface`, or the first), an IP address, or (host, port)."""
+        """Send by the binding: `to` is a MAC address (by `iface`, or the first), an IP address, or (host, port).
+
+        Raises ConfigError (no link to send by) and OSError (no route).
+        """
         with self.driver.entered():
             self._send(bytes(packet), to, iface)
 
@@ -99,7 +102,11 @@ class OnEthernet(OwnLayer):
         self.take(data[HEADER:], Via(mac_text(src), mac_text(bytes(data[:6])), 0, back))
 
     def _send(self, data: bytes, to: Any, iface: Interface | None) -> None:
-        self.net.ethernet.output(iface or self.net.interfaces[1], mac(to), self._type, data)
+        if iface is None:
+            if len(self.net.interfaces) < 2:
+                raise ConfigError("there is no link to send by: attach one to the stack first")
+            iface = self.net.interfaces[1]
+        self.net.ethernet.output(iface, mac(to), self._type, data)
 
     def close(self) -> None:
         with self.driver.entered() as net:

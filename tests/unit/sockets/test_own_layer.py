@@ -8,6 +8,7 @@ import pytest
 from scapy.fields import ShortField
 from scapy.packet import Packet
 
+from scapystack import Stack
 from scapystack.base.errors import ConfigError
 from tests.harness.duo import Duo
 
@@ -135,3 +136,10 @@ def test_layer_on_tcp_port_that_is_taken_says_so(duo):
 def test_the_pages_example_runs(capsys):
     exec(compile(BLOCKS[0], str(DOC), "exec"), {})
     assert capsys.readouterr().out == f"[('{MAC}', 42)]\n"
+
+
+def test_layer_without_a_link_sends_nowhere_and_says_so():
+    with Stack() as stack:
+        mine = stack.layer(Hello, ethertype=0x88B5)(answering)
+        with pytest.raises(ConfigError, match="no link to send by"):
+            mine.send(Hello(), to=MAC)
