@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import select
 import time
+import weakref
 from collections import deque
 from contextlib import suppress
 from errno import EAFNOSUPPORT, ENODEV
@@ -46,7 +47,9 @@ class Inbox:
     """Frames for one socket. Everything but `take` may be called by the socket's own threads, without the lock.
 
     The descriptor (an eventfd) is readable while something lies here: who reads takes it down first and puts it up
-    again if more is left, who adds to an empty queue puts it up; so neither needs a lock.
+    again if more is left, who adds to an empty queue puts it up; so neither needs a lock. It is open as long as
+    somebody has the inbox: a thread may sleep by it, in `next` or in Scapy's `select`, while another one closes the
+    socket, and its number must mean nothing else until that thread has woken and gone.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Inbox:
         self._listen = listen
         self._ip = ip
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        weakref.finalize(self, os.close, self.fd)
         self.frames: deque[tuple[bytes, int]] = deque()
         self.dropped = 0
         self.ended = False
@@ -102,7 +106,7 @@ class Inbox:
         return flow is not None and flow in self._stack.net.tcp.connections and flow not in self.sent
 
     def next(self) -> tuple[bytes, int] | None:
-        """The first frame and when it came (ns); None where the stack was closed and none is left. Waits."""
+        """The first frame and when it came (ns); None where nothing comes any more and none is left. Waits."""
         while True:
             with suppress(BlockingIOError):
                 os.eventfd_read(self.fd)
@@ -120,20 +124,17 @@ class Inbox:
             return item
 
     def end(self) -> None:
-        """Nothing will come any more: the stack is being closed. Under the driver's lock."""
+        """Nothing will come any more: whoever waits wakes. By any thread, and harmless when repeated."""
         if not self.ended:
             self.ended = True
             os.eventfd_write(self.fd, 1)
 
     def release(self) -> None:
-        """Take the tap away and give the descriptor back. Under the driver's lock; harmless when repeated."""
-        self.ended = True
+        """Take the tap away. Under the driver's lock; harmless when repeated."""
+        self.end()
         with suppress(ValueError):
             self._stack.net.taps.remove(self.take)
         self._stack.inboxes.discard(self)
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
 
 
 class StackSocket(SuperSocket):  # type: ignore[misc]  # Scapy has no types
@@ -167,8 +168,22 @@ class StackSocket(SuperSocket):  # type: ignore[misc]  # Scapy has no types
         """Readable while a packet waits; -1 once closed."""
         return -1 if self.closed else self._inbox.fd
 
+    @staticmethod
+    def select(sockets: list[Any], remain: float | None = None) -> list[Any]:
+        """Those that have a packet. One that another thread has closed counts: its `recv` says that it has ended."""
+        try:
+            return list(SuperSocket.select(sockets, remain))
+        except ValueError:  # it has no descriptor
+            closed = [each for each in sockets if getattr(each, "closed", False)]
+            if not closed:
+                raise
+            return closed
+
     def recv_raw(self, x: int = 65_535) -> tuple[Any, bytes | None, float | None]:
-        """Class, octets and time (since the epoch) of the next packet; waits. Raises EOFError: the stack was closed."""
+        """Class, octets and time (since the epoch) of the next packet; waits.
+
+        Raises EOFError: stack or socket was closed.
+        """
         item = self._inbox.next()
         if item is None:
             raise EOFError
@@ -188,10 +203,11 @@ class StackSocket(SuperSocket):  # type: ignore[misc]  # Scapy has no types
             self._inbox.sent.add(flow)
 
     def close(self) -> None:
-        """Take nothing more."""
+        """Take nothing more. A thread that waits in a call of the socket goes on: nothing came, and nothing will."""
         if getattr(self, "_inbox", None) is None or self.closed:
             return
         self.closed = True
+        self._inbox.end()
         self._leave()
         if self._stack.closed:
             self._inbox.release()

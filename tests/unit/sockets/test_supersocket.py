@@ -1,7 +1,9 @@
 """Scapy's own calls through a stack: sockets for frames and packets, interfaces by name, flows made by hand."""
 
 import gc
+import os
 import threading
+from contextlib import suppress
 
 import pytest
 from scapy.config import conf
@@ -207,6 +209,35 @@ def test_sniff_ends_when_the_stack_is_closed(stacks):
     assert not sniffer.thread.is_alive()
 
 
+@pytest.mark.parametrize("call", ["recv", "sniff"])
+def test_socket_closed_by_another_thread_lets_go_of_one_that_waits(stacks, monkeypatch, call):
+    sock = stacks[0].l2socket()
+    asleep, ended = threading.Event(), []
+    select = supersocket.select.select
+    monkeypatch.setattr(supersocket.select, "select", lambda *args: asleep.set() or select(*args))
+
+    def wait():
+        with suppress(EOFError):
+            sock.recv() if call == "recv" else sniff(opened_socket=sock)
+        ended.append(call)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    if call == "recv":
+        assert asleep.wait(LIMIT_S)
+    sock.close()
+    thread.join(LIMIT_S)
+    assert ended == [call]
+
+
+def test_select_of_a_closed_socket_has_it_say_that_it_has_ended(stacks):
+    sock = stacks[0].l2socket()
+    sock.close()
+    assert sock.select([sock], 0) == [sock]
+    with pytest.raises(EOFError):
+        sock.recv()
+
+
 def test_answering_machine_answers_beside_the_stack(stacks):
     one, two = stacks
     with one.scapy(), one.l2socket() as sock, two.scapy() as theirs:
@@ -292,9 +323,15 @@ def test_socket_that_is_forgotten_is_closed(stacks):
 def test_closed_socket_has_no_descriptor(stacks):
     sock = stacks[0].l2socket()
     assert sock.fileno() >= 0
+    fd = sock.fileno()
     sock.close()
     sock.close()
     assert sock.fileno() == -1
+    stacks[0].ping("10.99.0.2", timeout=LIMIT_S)  # a round lets go of it
+    del sock
+    gc.collect()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
 
 
 def test_sendp_puts_any_frame_on_the_link(stacks):
