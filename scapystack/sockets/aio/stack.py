@@ -7,8 +7,9 @@ asyncio's streams, with our network in place of the kernel's. Read `common` and 
 from __future__ import annotations
 
 import asyncio
+import sys
 from asyncio import BaseProtocol, Future, StreamReader, StreamReaderProtocol, StreamWriter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from weakref import WeakSet
 
@@ -262,9 +263,29 @@ class AsyncStack:
     ) -> StackServer:
         """As `asyncio.start_server`; `how` goes to `create_server`, and so does what is raised."""
         loop = asyncio.get_running_loop()
+        connected = client_connected_cb if sys.version_info >= (3, 12) else _cancellable(client_connected_cb)
 
         def factory() -> StreamReaderProtocol:
             reader = stream_reader(limit, loop)
-            return StreamReaderProtocol(reader, client_connected_cb, loop=loop)
+            return StreamReaderProtocol(reader, connected, loop=loop)
 
         return await self.create_server(factory, host, port, **how)
+
+
+def _cancellable(client_connected_cb: ClientConnected) -> ClientConnected:
+    """What asyncio does from 3.12 on where a session is cancelled, as all are when a loop ends: it closes the way.
+
+    Before, its own callback raised, and the loop logged that.
+    """
+
+    async def session(made: Coroutine[Any, Any, None], writer: StreamWriter) -> None:
+        try:
+            await made
+        except asyncio.CancelledError:
+            writer.close()
+
+    def connected(reader: StreamReader, writer: StreamWriter) -> Awaitable[None] | None:
+        made = client_connected_cb(reader, writer)
+        return session(made, writer) if asyncio.iscoroutine(made) else made
+
+    return connected

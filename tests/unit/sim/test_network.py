@@ -297,6 +297,30 @@ def test_coroutines_and_blocking_programs_share_a_network(pair):
     assert served.result() == pytest.approx(3.09)
 
 
+def test_close_ends_a_coroutine_session_without_a_word(pair, caplog):
+    """asyncio before 3.12 logs a callback of its own that raises, for each session that is cancelled."""
+    net, a, b = pair
+    ends = []
+
+    async def serve(host):
+        async def session(reader, writer):
+            try:
+                await reader.read()
+            finally:
+                ends.append(writer)
+
+        await host.asyncio().start_server(session, "", 7)
+        await asyncio.Event().wait()
+
+    b.spawn(serve)
+    a.spawn(lambda host: host.create_connection((b.address, 7)).recv(1))
+    net.run(1)
+    assert ends == []
+    net.close()
+    assert [writer.is_closing() for writer in ends] == [True]
+    assert caplog.text == ""
+
+
 def test_close_ends_programs_and_what_they_hold(pair):
     net, a, b = pair
     seen = []
