@@ -77,6 +77,9 @@ class Hooks:
             for each in frames:
                 try:
                     verdict = hook(each)
+                    if verdict is each and each.iface is not None:
+                        passed.append(each)
+                        continue
                     for result in verdict if isinstance(verdict, list) else (verdict,):
                         if result is None:
                             self._core.counters["hooks.drop.rx" if way == "rx" else "hooks.drop.tx"] += 1

@@ -93,12 +93,13 @@ class PacketHook:
 
     def __call__(self, frame: Frame) -> Verdict:
         """What becomes of a frame; the frame itself where nothing does. Raises what the function raises."""
+        match = self._match
+        if match is not None and match.rules_out(frame):
+            return frame
         if self.level != "frame" and not has_level(frame, self.level):
             return frame
         if self.whole or not (frame.gso_size and frame.csum_start):
             return self._one(frame)
-        if self._match is not None and self._match.rules_out(frame):
-            return frame
         left: list[Frame | Later | None] = []
         untouched = True
         for piece in split(frame):
