@@ -38,14 +38,18 @@ class Match:
     """The test for frames that a filter means.
 
     `test` is of one frame; `may` whether any frame may be meant that has these octets where all pieces of a
-    super-segment are alike (as `stood_in` lays them out); None where only the frame itself tells.
+    super-segment are alike (as `stood_in` lays them out); None where only the frame itself tells. `dear`: a `test`
+    costs more than `may`, and that is asked for frames of any size.
     """
 
-    __slots__ = ("_flows", "_may", "_test")
+    __slots__ = ("_dear", "_flows", "_may", "_test")
 
-    def __init__(self, test: Callable[[Frame], object], may: Callable[[bytes], bool] | None = None) -> None:
+    def __init__(
+        self, test: Callable[[Frame], object], may: Callable[[bytes], bool] | None = None, *, dear: bool = False
+    ) -> None:
         self._test = test
         self._may = may
+        self._dear = dear
         self._flows: dict[bytes, bool] = {}
 
     def __call__(self, frame: Frame) -> object:
@@ -54,9 +58,10 @@ class Match:
 
     def rules_out(self, frame: Frame) -> bool:
         """Whether neither a frame of TCP nor any piece of it can be meant, by what these have in common: link header,
-        addresses, ports, TTL and service. Found once for a flow, then 0.4 us. False where that decides nothing."""
+        addresses, ports, TTL and service. Found once for a flow (15 us, or Scapy's dissection), then 0.4 us. False
+        where that decides nothing, and where asking the frame is cheaper."""
         may = self._may
-        if may is None:
+        if may is None or not (frame.gso_size or self._dear):
             return False
         head = frame.head
         if type(head) is not bytes:
@@ -101,6 +106,7 @@ def _fields(wanted: list[Condition]) -> Match:
     return Match(
         lambda frame: all(_fits(frame.packet, *each) for each in wanted),
         lambda octets: _may_fit(dissect(octets), wanted),
+        dear=True,
     )
 
 

@@ -183,7 +183,8 @@ def test_filter_of_a_layer_that_text_may_hold_rules_nothing_out():
     ids=["empty", "short", "UDP", "ICMP", "ARP"],
 )
 def test_filter_rules_out_nothing_but_tcp(frame):
-    assert not matcher("tcp port 443").rules_out(frame)
+    assert not matcher({"TCP.dport": 443}).rules_out(frame)
+    assert matcher({"TCP.dport": 443}).rules_out(Frame(bytes(SYN)))
 
 
 def test_filter_remembers_a_bounded_number_of_flows(monkeypatch):
