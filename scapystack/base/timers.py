@@ -13,7 +13,7 @@ from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
-from scapystack.base.types import Nanoseconds
+from scapystack.base.types import MILLISECOND, Nanoseconds
 
 
 class Timed(Protocol):
@@ -28,6 +28,8 @@ class Timed(Protocol):
         """Act on every deadline at or before `now`, and clear or move each of them."""
 
 
+_PAUSE = 10 * MILLISECOND
+"""An owner that has raised is not asked again sooner: it must not take the whole processor."""
 _SWEEP = 256
 """Entries below which none are looked for that nobody needs."""
 
@@ -102,15 +104,19 @@ class TimerHeap:
             owner.heap_at = None
             real = owner.next_at()
             if real is not None and real <= now:
+                soon = now + 1
                 try:
                     owner.expire(now)
                 except Exception as error:
+                    soon = now + _PAUSE
                     if self._failed is None:
                         raise
                     self._failed(error, "in a timer")
                 fired += 1
                 real = owner.next_at()
-            if real is not None:
-                # an owner that leaves a deadline in the past must not spin this loop for ever
-                self.arm(owner, real if real > now else now + 1)
+                if real is not None:
+                    # an owner that leaves a deadline in the past must not spin this loop for ever
+                    self.arm(owner, max(real, soon))
+            elif real is not None:
+                self.arm(owner, real)
         return fired

@@ -202,4 +202,4 @@ def test_owner_that_raises_is_told_of_and_the_others_fire():
     assert heap.expire(5) == 2
     assert told == [("mine", "in a timer")]
     assert good.fired == [5]
-    assert heap.next_deadline() == 6, "who raised is asked again, and not at once"
+    assert heap.next_deadline() == 5 + 10_000_000, "who raised is asked again, and not at once"
