@@ -11,6 +11,7 @@ from scapy.all import *
 from scapystack.base.config import StackConfig
 from scapystack.hooks import DROP, Delay
 from scapystack.repl.connection import Conn
+from scapystack.repl.errors import tb
 from scapystack.repl.explanation import Explanation
 from scapystack.repl.fork import Fork, fork
 from scapystack.repl.live import Listener, Stack

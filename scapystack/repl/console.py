@@ -13,6 +13,7 @@ from scapy.config import conf
 
 from scapystack.base.addr import ip_text
 from scapystack.base.errors import ScapystackError
+from scapystack.repl.errors import in_one_line
 from scapystack.repl.live import Stack
 from scapystack.repl.which import use
 
@@ -63,14 +64,8 @@ class Console:
         conf.histfile = self._history(Path(conf.histfile))
         conf.fancy_banner = False
         print(self.banner())
-        shown = sys.excepthook
-        sys.excepthook = _in_one_line
-        ScapystackError._render_traceback_ = _lines  # type: ignore[attr-defined] # what IPython asks for
-        try:
+        with in_one_line():
             interact(mydict=self.names, argv=["scapystack repl"])
-        finally:
-            sys.excepthook = shown
-            del ScapystackError._render_traceback_  # type: ignore[attr-defined]
 
     def _history(self, path: Path) -> str:
         """Where lines are kept. Without its directory Scapy does without IPython: make it, or one for the session."""
@@ -88,15 +83,3 @@ class Console:
             for entry in each.addresses
         )
         return f"scapystack: the stack is {where}. Its names: stack, iface, conns(), explain(), fork(); lsc() lists all"
-
-
-def _lines(error: ScapystackError) -> list[str]:
-    return [str(error)]
-
-
-def _in_one_line(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
-    """What a person got wrong is one line; anything else is shown as ever."""
-    if isinstance(error, ScapystackError):
-        print(error, file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, at)

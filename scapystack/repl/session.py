@@ -16,6 +16,7 @@ _HELP = {
     "conns()": "handles of every connection, as a table",
     "explain(packet)": "what became of a packet, and by which rule",
     "fork(c)": "an independent copy of a connection in virtual time: f.inject(packet), f.advance(seconds)",
+    "tb()": "the whole traceback of the last error, of which the console shows a line",
     "ls(c)": "every variable of a connection",
     "stack.connect((host, port))": "open a connection; its handle",
     "stack.listen(port)": "listen; .accept() gives a handle",

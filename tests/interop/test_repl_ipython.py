@@ -41,6 +41,11 @@ def test_ipython_keys_end_lines_and_never_the_stack(netns, home):
             told = t.run("explain(IP())")
             assert "has not seen this packet" in told
             assert "Traceback" not in told
+            told = t.run(f"stack.connect(('{KERNEL}', 8))")
+            assert "ConnectionRefusedError: [Errno 111] Connection refused" in told
+            assert "Traceback" not in told
+            assert "Traceback (most recent call last)" in t.run("%tb")
+            assert "Traceback" in t.run("1 / 0")
             t.run("c.rst()")
             with pytest.raises(ConnectionResetError):
                 peer.recv(1)

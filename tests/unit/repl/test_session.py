@@ -1,5 +1,6 @@
 """The names of `scapystack.all`."""
 
+import code
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 from scapystack.base.errors import ConfigError
 from scapystack.repl import session, which
 from scapystack.repl.console import Console
+from scapystack.repl.errors import in_one_line, tb
 from tests.unit.repl.world import World
 
 
@@ -17,11 +19,11 @@ def world():
 
 
 def test_all_has_scapy_s_names_and_ours():
-    code = (
+    program = (
         "from scapystack.all import *\n"
-        "assert IP(dst='10.0.0.1') / TCP() and Stack and fork and explain and conns and lsc and use and DROP"
+        "assert IP(dst='10.0.0.1') / TCP() and Stack and fork and explain and conns and lsc and use and tb and DROP"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_ls_knows_connections_and_layers(world, capsys):
@@ -46,6 +48,19 @@ def test_console_runs_a_program_whose_own_errors_are_python_s(world, capsys):
     assert console.run("print(") == 1
     with pytest.raises(ConfigError):
         console.run("c.release(); c.step()")
+
+
+def test_prompt_error_of_the_network_is_a_line_and_of_a_program_a_traceback(world, capsys):
+    console = code.InteractiveConsole({"stack": world.stack, "tb": tb})
+    with in_one_line():
+        for line in ("stack.connect(('10.0.0.2', 9))", "stack.explain(1)", "tb()", "1 / 0"):
+            console.push(line)
+    refused, misused, *whole = capsys.readouterr().err.splitlines()
+    assert refused == "ConnectionRefusedError: [Errno 111] Connection refused"
+    assert "Error" not in misused
+    assert whole[0] == whole[-3] == "Traceback (most recent call last):"
+    assert whole[-2:] == ['  File "<console>", line 1, in <module>', "ZeroDivisionError: division by zero"]
+    assert whole[-4] == f"scapystack.base.errors.ConfigError: {misused}"
 
 
 def test_lsc_lists_ours_beside_scapy_s(capsys):
