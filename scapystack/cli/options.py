@@ -37,6 +37,17 @@ def link_options(function: F) -> F:
     return function
 
 
+def recording_options(function: F) -> F:
+    """Add those that write down what happens; they go to `opened` with the others."""
+    for option in reversed(_RECORDING):
+        function = option(function)
+    return function
+
+
+_RECORDING: tuple[Callable[[Any], Any], ...] = (
+    click.option("--record", metavar="FILE", help="Write down all that goes into the stack, for `scapystack rerun`."),
+    click.option("--trace", metavar="FILE", help="Write all TCP variables at each event to this file (docs/trace.md)."),
+)
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--tap", metavar="NAME", default="", help="The TAP: one that exists, or a new one's name."),
     click.option("--address", metavar="ADDR/LEN", default=DEFAULT_ADDRESS, help=f"The stack's ({DEFAULT_ADDRESS})."),
@@ -145,6 +156,8 @@ def _join(until_end: ExitStack, options: dict[str, Any], config: StackConfig, pe
         host.direct(tap.name, peer, netns)
     stack = _stack(until_end, options, config, tap)
     until_end.callback(stack.close)
+    if options.get("trace"):
+        _trace(until_end, stack, options["trace"])
     if options["verbose"]:
         print_packets(stack, packets_to)
     if bridge or not tap.created:  # on a TAP made just now there is nobody who could know us from before
@@ -176,6 +189,18 @@ def _stack(until_end: ExitStack, options: dict[str, Any], config: StackConfig, t
 
         until_end.callback(Recorder(options["record"], net, seed, options["codec"]).close)
     return Stack(options["address"], link=link, gateway=options["gateway"], net=net)
+
+
+def _trace(until_end: ExitStack, stack: Stack, path: str) -> None:
+    from scapystack.trace import TraceFile  # noqa: PLC0415
+
+    def end() -> None:
+        with stack.driver.entered():
+            trace.close()
+
+    with stack.driver.entered() as net:
+        trace = TraceFile(net, path)
+    until_end.callback(end)
 
 
 def configured(settings: tuple[str, ...], profile: str = "linux") -> StackConfig:

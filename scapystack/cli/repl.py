@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
-from scapystack.cli.options import link_options, opened
+from scapystack.cli.options import link_options, opened, recording_options
 
 
 @click.command("repl")
 @link_options
+@recording_options
 @click.option("-c", "code", metavar="CODE", help="Run this Python in place of a console, and end.")
 def command(code: str | None, **link: Any) -> int:
     """Scapy's console, IPython's where that is installed, beside a running stack.

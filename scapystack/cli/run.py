@@ -20,7 +20,7 @@ import click
 
 from scapystack import __version__
 from scapystack.base.errors import ConfigError, LinkError
-from scapystack.cli.options import Setup, link_options, setting_up
+from scapystack.cli.options import Setup, link_options, recording_options, setting_up
 
 if TYPE_CHECKING:
     from scapystack.link.base import Link
@@ -33,17 +33,16 @@ DEFAULT_SERVICES = "echo,discard,source,daytime"
 
 @click.command("run")
 @link_options
+@recording_options
 @click.option("--serve", metavar="LIST", default=DEFAULT_SERVICES, help=f"Services to run ({DEFAULT_SERVICES}).")
 @click.option("--dir", "directory", metavar="DIR", default=".", help="The directory that http serves (this one).")
-@click.option("--record", metavar="FILE", help="Write down all that goes into the stack, for `scapystack rerun`.")
 @click.option("--annotate", is_flag=True, help="With -w: say of every packet what became of it, as its comment.")
 @click.option("--no-shell", is_flag=True, help="No prompt, where standard input and output are a terminal.")
 @click.option("-c", "commands", multiple=True, metavar="'CMD; CMD'", help="Run these commands of the shell, and end.")
 @click.option("--control", metavar="SOCKET", help="Where scapystack shell --attach finds it (the user's directory).")
-@click.option("--trace", metavar="FILE", help="Write all TCP variables at each event to this file (docs/trace.md).")
 def command(
-    serve: str, directory: str, record: str | None, annotate: bool, no_shell: bool, commands: tuple[str, ...],
-    control: str | None, trace: str | None, **link: Any,
+    serve: str, directory: str, annotate: bool, no_shell: bool, commands: tuple[str, ...], control: str | None,
+    **link: Any,
 ) -> int:  # fmt: skip
     """Run a stack on a TAP, with services on it, until Ctrl-C.
 
@@ -59,7 +58,6 @@ def command(
     if annotate and (noted is None or noted.endswith((".pcap", ".cap", ".dmp"))):
         raise ConfigError("--annotate writes comments beside packets: give -w the name of a pcapng file")
     log_to_stderr()
-    link["record"] = record
     captured = link["capture"] == "-"  # then standard output is the capture's alone
     if captured and commands:
         raise ConfigError("standard output is the capture's alone: give -w the name of a file beside -c")
@@ -69,7 +67,6 @@ def command(
     status = 0
     with (
         setting_up(link, packets_to=sys.stderr if captured or commands else Screen()) as setup,
-        traced(setup.stack, trace),
         annotated(setup.stack, noted),
         controlled(setup, control) as server,
     ):
@@ -132,23 +129,6 @@ def annotated(stack: Stack, path: str | None) -> Iterator[None]:
         yield
     finally:
         capture.close()
-
-
-@contextmanager
-def traced(stack: Stack, path: str | None) -> Iterator[None]:
-    """Write a trace of the stack's TCP to `path`, if there is one."""
-    if path is None:
-        yield
-        return
-    from scapystack.trace import TraceFile  # noqa: PLC0415
-
-    with stack.driver.entered() as net:
-        trace = TraceFile(net, path)
-    try:
-        yield
-    finally:
-        with stack.driver.entered():
-            trace.close()
 
 
 def run_until_told(stack: Stack) -> bool:

@@ -130,7 +130,7 @@ class Roster:
 
         @wraps(plain)
         def call(self: Any, *args: Any, **named: Any) -> Any:
-            if roster.depth:
+            if roster.depth or id(self) not in roster._numbers:  # none: a copy of a connection (`repl.fork`)
                 return plain(self, *args, **named)
             roster.depth += 1
             try:
@@ -153,9 +153,10 @@ class Roster:
 
     def _setter(self, kind: type) -> Callable[[Any, str, Any], None]:
         plain: Any = kind.__setattr__
+        known = self._owners if kind is Options else self._numbers
 
         def set_(thing: Any, name: str, value: Any) -> None:
-            if not self.depth and name not in _NOT_OURS and self._setting:
+            if not self.depth and name not in _NOT_OURS and id(thing) in known and self._setting:
                 self._setting(thing, name, value)
             plain(thing, name, value)
 

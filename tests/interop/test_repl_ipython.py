@@ -2,6 +2,8 @@
 
 import pytest
 
+from scapystack.replay import Rerun
+from scapystack.trace import read_trace
 from tests.interop.netns import KERNEL, STACK, needs
 from tests.interop.test_shell_terminal import Terminal
 
@@ -17,7 +19,7 @@ def home(tmp_path, monkeypatch):
 
 @needs("ping")
 def test_ipython_keys_end_lines_and_never_the_stack(netns, home):
-    t = Terminal(netns, home, "repl")
+    t = Terminal(netns, home, "repl", "--trace", "trace.jsonl", "--record", "session.rec")
     assert f"the stack is {STACK} on tap0" in t.greeting
     assert "IPython" in t.greeting
     with netns.socket() as server:
@@ -50,6 +52,10 @@ def test_ipython_keys_end_lines_and_never_the_stack(netns, home):
             with pytest.raises(ConnectionResetError):
                 peer.recv(1)
     assert t.leave()[1] == 0
+    assert "ESTABLISHED" in {event["state"] for event in read_trace(home / "trace.jsonl")}
+    with Rerun(home / "session.rec") as rerun:
+        assert rerun.run()
+        assert rerun.differences == []
     again = Terminal(netns, home, "repl")
     again.child.send("\x1b[A")  # the line before, of the session before
     again.child.expect("c.rst")

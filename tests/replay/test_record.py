@@ -7,6 +7,7 @@ from errno import ECONNREFUSED
 
 import pytest
 from click.testing import CliRunner
+from scapy.layers.inet import TCP
 
 from scapystack.base.addr import Prefix
 from scapystack.base.config import StackConfig
@@ -17,6 +18,8 @@ from scapystack.layers.tcp import transmit
 from scapystack.link.impair import ImpairedLink, Impairment
 from scapystack.link.memory import MemoryLink
 from scapystack.link.pcapread import read_capture
+from scapystack.repl.fork import fork
+from scapystack.repl.live import Stack as Handles
 from scapystack.repl.observer import Observer
 from scapystack.replay import Recorder, Rerun
 from scapystack.replay.roster import CALLS, ENDPOINTS
@@ -102,6 +105,21 @@ def test_session_with_streams_rerun_octet_for_octet(tmp_path, codec):
     again = rerun(tmp_path / "session")
     assert again.frames == frames
     assert again.sent > 6
+
+
+def test_session_of_handles_with_looks_ahead_on_copies_rerun(tmp_path):
+    with Session(tmp_path / "session") as session:
+        ours, peer = session.connected()
+        (handle,) = Handles(driver=session.ours.driver).conns()
+        assert bytes(handle.next(b"never sent")[TCP].payload) == b"never sent"
+        copied = fork(handle)
+        copied.write(b"to nobody")
+        copied.discard()
+        handle.write(b"hello")
+        assert peer.recv(100) == b"hello"
+        peer.close()
+        ours.close()
+    rerun(tmp_path / "session")
 
 
 def test_session_of_a_client_with_options_urgent_data_and_errors_rerun(tmp_path):
