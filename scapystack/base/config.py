@@ -188,7 +188,7 @@ class StackConfig:
         group_name, _, field_name = name.partition(".")
         group = getattr(self, group_name, None) if group_name in {g.name for g in fields(self)} else None
         if group is None or field_name not in {f.name for f in fields(group)}:
-            raise ConfigError(f"no setting named {name!r}; one of: {', '.join(self.names())}")
+            raise self.unknown(name)
         value = _parse(name, text, type(getattr(group, field_name)))
         if type(value) is int:
             least, most = limits(name)
@@ -198,6 +198,19 @@ class StackConfig:
         if name in CHOICES and value not in CHOICES[name]:
             raise ConfigError(f"{name} is one of {', '.join(CHOICES[name])}, not {_short(text)!r}")
         setattr(group, field_name, value)
+
+    def unknown(self, name: str, where: str = "docs/config.md and --set help list them") -> ConfigError:
+        """What to raise for a name that no setting has: it tells those that are like it, and where all are listed."""
+        from difflib import get_close_matches  # noqa: PLC0415 - for a mistake alone
+
+        known = self.names()
+        lasts = {each.partition(".")[2]: each for each in known}
+        like = name.lower()
+        near = [each for each in known if like and like in each]
+        near += get_close_matches(like, known)
+        near += [lasts[each] for each in get_close_matches(like.rpartition(".")[2], lasts)]
+        about = f"did you mean {', '.join(list(dict.fromkeys(near))[:_MOST_NEAR])}? " if near else ""
+        return ConfigError(f"no setting named {_short(name)!r}; {about}{where}")
 
     def check(self) -> None:
         """See that the numbers agree with each other. Raises ConfigError."""
@@ -274,6 +287,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "tcp.syn_cookies": ("off", "on", "always"),
 }
 """Settings that are one word out of a few."""
+
+
+_MOST_NEAR = 5
 
 
 def _short(text: str) -> str:

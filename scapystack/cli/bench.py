@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scapystack.base.errors import LinkError
-from scapystack.cli.options import CODECS, configured
+from scapystack.cli.options import CODECS, configured, settings_option
 from scapystack.cli.output import console
 from scapystack.shell.params import Seconds
 
@@ -87,7 +87,7 @@ NAMES = [each.name for each in workloads()]
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on standard output.")
 @click.option("--no-offload", is_flag=True, help="Finish checksums and cut segments in the stack.")
 @click.option("--codec", type=click.Choice(CODECS), default="compiled", help="How headers are read and written.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting (tcp.congestion=reno).")
+@settings_option("A setting (tcp.congestion=reno); help lists them.")
 def command(
     seconds: float,
     rounds: int,

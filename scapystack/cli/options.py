@@ -30,6 +30,21 @@ DEFAULT_ADDRESS = "10.0.0.1/24"
 CODECS = ("compiled", "scapy", "paranoid")
 
 
+def settings_option(about: str) -> Callable[[F], F]:
+    """`--set NAME=VALUE`; what it lists with `help` are the numbers of the linux profile."""
+
+    def listed(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+        if "help" in values:
+            from scapystack.shell.settings import text_of, values_of  # noqa: PLC0415
+
+            for name, value in values_of(StackConfig()).items():
+                click.echo(f"{name}={text_of(value)}")
+            ctx.exit()
+        return values
+
+    return click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help=about, callback=listed)
+
+
 def link_options(function: F) -> F:
     """Add the options; the command takes them as keyword arguments and hands them to `opened`."""
     for option in reversed(_OPTIONS):
@@ -63,7 +78,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--profile", type=click.Choice(tuple(PROFILES)), default="linux", help="What TCP's numbers are (linux)."
     ),
-    click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting (tcp.congestion=reno)."),
+    settings_option("A setting (tcp.congestion=reno); help lists them."),
     click.option(
         "-w",
         "capture",
@@ -221,15 +236,10 @@ def overrides(settings: tuple[str, ...]) -> dict[str, str]:
             raise ConfigError(f"--set takes NAME=VALUE, not {setting!r}")
         values[name.strip()] = value.strip()
         if name.strip() == "tcp.congestion":
-            _check_congestion(value.strip())
+            from scapystack.layers.tcp.congestion import make  # noqa: PLC0415
+
+            make(value.strip())
     return values
-
-
-def _check_congestion(name: str) -> None:
-    from scapystack.layers.tcp.congestion import names  # noqa: PLC0415
-
-    if name not in names():
-        raise ConfigError(f"no congestion control named {name!r}; one of: {', '.join(names())}")
 
 
 def checked(options: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scapystack.base.config import PROFILES
+from scapystack.cli.options import overrides, settings_option
 
 if TYPE_CHECKING:
     from scapystack.replay import Result
@@ -30,7 +31,7 @@ _MARKS = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip", "error": "ERR "
 @click.option("--timed", is_flag=True, help="Send at the recorded times; else each packet waits for what it answers.")
 @click.option("--golden", metavar="DIR", help="Where the golden transcripts are (golden/ beside the capture).")
 @click.option("--update-golden", is_flag=True, help="Write the golden transcripts anew.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting (tcp.sack=off).")
+@settings_option("A setting (tcp.sack=off); help lists them.")
 @click.option("-j", "jobs", type=click.IntRange(0, 1_024), default=0, metavar="N", help="Processes (0: as pays).")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each conversation.")
 def command(
@@ -49,7 +50,6 @@ def command(
     The stack takes one part, the recorded other side is its peer, and what the stack sends is judged. The exit
     status is 0 if all that could be replayed passed, and something could.
     """
-    from scapystack.cli.options import overrides  # noqa: PLC0415
     from scapystack.replay.run import planned, replay_each  # noqa: PLC0415
 
     plan = planned(role, profile, timed, golden, update_golden, 0, overrides(settings))

@@ -10,8 +10,10 @@ import click
 
 from scapystack.base.config import StackConfig
 from scapystack.base.errors import ConfigError
-from scapystack.layers.tcp.congestion import names as congestion_names
+from scapystack.layers.tcp.congestion import make
 from scapystack.shell.session import Session
+
+_LISTS = "set alone lists them"
 
 
 @click.command("set", context_settings={"ignore_unknown_options": True})
@@ -51,7 +53,8 @@ def sysctl_command(session: Session, every: bool, write: bool, bare: bool, words
     _show(session, () if every else asked, bare=bare)
 
 
-def _values(config: StackConfig) -> dict[str, object]:
+def values_of(config: StackConfig) -> dict[str, object]:
+    """Every setting by its name."""
     found = {}
     for name in config.names():
         group, _, setting = name.partition(".")
@@ -59,19 +62,18 @@ def _values(config: StackConfig) -> dict[str, object]:
     return found
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """A value as `set` takes it."""
     return ("off", "on")[value] if isinstance(value, bool) else str(value)
 
 
 def _show(session: Session, asked: tuple[str, ...], *, bare: bool = False) -> None:
-    values = _values(session.driver.stack.config)
+    values = values_of(session.driver.stack.config)
     chosen = [n for n in values if not asked or any(n == a or n.startswith(f"{a.rstrip('.')}.") for a in asked)]
     for name in asked:
         if not any(each == name or each.startswith(f"{name.rstrip('.')}.") for each in chosen):
-            near = [each for each in values if name in each]
-            about = f"; there is {', '.join(near)}" if near else "; set alone lists them"
-            raise ConfigError(f"no setting named {name!r}{about}")
-    lines = (_text(values[name]) if bare else f"{name} = {_text(values[name])}" for name in chosen)
+            raise session.driver.stack.config.unknown(name, _LISTS)
+    lines = (text_of(values[name]) if bare else f"{name} = {text_of(values[name])}" for name in chosen)
     session.out.show({name: values[name] for name in chosen}, lines)
 
 
@@ -79,15 +81,16 @@ def _change(session: Session, words: tuple[str, ...]) -> None:
     """All of them or none. Raises ConfigError."""
     with session.net() as net:
         config = net.config
-        before = _values(config)
+        before = values_of(config)
         try:
             for word in words:
                 name, equals, value = (part.strip() for part in word.partition("="))
                 if not equals:
                     raise ConfigError(f"NAME=VALUE was expected, not {word!r}")
-                if name == "tcp.congestion" and value not in congestion_names():
-                    raise ConfigError(f"no congestion control named {value!r}; one of: {', '.join(congestion_names())}")
+                if name not in before:
+                    raise config.unknown(name, _LISTS)
                 config.set(name, value)
+            make(config.tcp.congestion)
             config.check()
         except ConfigError:
             for name, old in before.items():

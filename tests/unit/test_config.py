@@ -1,5 +1,7 @@
 """Settings by name, as `--set name=value` gives them."""
 
+import re
+
 import pytest
 
 from scapystack.base.config import StackConfig, TcpConfig, limits
@@ -44,9 +46,25 @@ def test_text_is_taken_as_it_is():
 @pytest.mark.parametrize(
     "name", ["", "tcp", "tcp.", "tcp.nothing", "nothing.msl_ms", "tcp.__class__", "set.x", "__class__.x"]
 )
-def test_unknown_name_is_a_clear_error_that_lists_the_known(name):
-    with pytest.raises(ConfigError, match=r"no setting named .*tcp\.msl_ms"):
+def test_unknown_name_is_a_clear_error_that_says_where_the_known_are(name):
+    with pytest.raises(ConfigError, match=r"^no setting named .*docs/config\.md"):
         StackConfig().set(name, "1")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("tcp.mls_ms", "tcp.msl_ms"),
+        ("msl_ms", "tcp.msl_ms"),
+        ("ip.conjestion", "tcp.congestion"),
+        ("ttl", "ip.ttl"),
+        ("TCP.SACK", "tcp.sack"),
+    ],
+)
+def test_unknown_name_tells_what_was_meant_in_one_short_line(name, meant):
+    told = str(StackConfig().unknown(name))
+    assert re.search(rf"did you mean .*\b{meant}\b.*\? ", told)
+    assert len(told) < 250
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import pytest
 from click.testing import CliRunner
 
+from scapystack.base.config import StackConfig
+from scapystack.cli import options
 from scapystack.cli.main import COMMANDS, program
 
 BAD = [
@@ -31,6 +33,8 @@ BAD = [
     ("run --codec fast", "--codec"),
     ("run --set tcp.msl_ms", "NAME=VALUE"),
     ("run --set tcp.nosuch=1", "no setting named 'tcp.nosuch'"),
+    ("run --set WRONG=1", "no setting named 'WRONG'; docs/config.md and --set help list them"),
+    ("run --set tcp.mls_ms=1", "did you mean tcp.msl_ms"),
     ("run --set tcp.msl_ms=soon", "whole number"),
     ("run --set ip.forward=perhaps", "on or off"),
     ("run --set ip.ttl=256", "from 1 to 255"),
@@ -132,3 +136,11 @@ def test_program_without_arguments_shows_help():
     assert result.exit_code == 2
     for name in COMMANDS:
         assert name in result.stderr
+
+
+@pytest.mark.parametrize("words", ["run --set help", "bench --set help", "replay --set help", "ping --set help"])
+def test_set_help_lists_every_setting_as_it_is_set(words):
+    result = CliRunner().invoke(program, words.split())
+    assert result.exit_code == 0
+    assert {line.partition("=")[0] for line in result.stdout.splitlines()} == set(StackConfig().names())
+    options.configured(tuple(result.stdout.splitlines()))

@@ -67,7 +67,10 @@ def test_clear_where_no_terminal_is_says_nothing(shell):
 def test_told_runs_a_line_in_a_session_of_its_own(shell):
     how = {"simulation": shell.simulation}
     assert told(shell.stack.driver, "set ip.ttl", **how) == (0, "ip.ttl = 64\n", "")
-    assert told(shell.stack.driver, "set ip.tt", **how)[::2] == (2, "set: no setting named 'ip.tt'; there is ip.ttl\n")
+    assert told(shell.stack.driver, "set ip.tt", **how)[::2] == (
+        2,
+        "set: no setting named 'ip.tt'; did you mean ip.ttl? set alone lists them\n",
+    )
 
 
 BAD = [
@@ -106,7 +109,7 @@ BAD = [
     ("ip neigh del 10.0.0.7 dev mem0", "there is no neighbour"),
     ("set tcp.nosuch 1", "no setting named 'tcp.nosuch'"),
     ("set nosuch", "no setting named 'nosuch'"),
-    ("set ttl", "there is ip.ttl"),
+    ("set ttl", "did you mean ip.ttl?"),
     ("set tcp.min_rto_ms 0", "tcp.min_rto_ms is a number from 1"),
     ("set tcp.congestion nosuch", "no congestion control named 'nosuch'; one of: bbr, cubic, reno"),
     ("set ip.ttl=5 tcp.min_rto_ms", "NAME=VALUE was expected"),
