@@ -111,6 +111,13 @@ def test_program_started_without_descriptors_gives_their_numbers_to_nobody():
     assert told.stderr == "/dev/null /dev/null"
 
 
+def test_program_interrupted_while_it_is_imported_ends_with_130_in_silence(tmp_path):
+    (tmp_path / "click.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    code = "from scapystack.__main__ import main; import sys; sys.path.insert(0, sys.argv[1]); main()"
+    told = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, check=False)
+    assert (told.returncode, told.stdout, told.stderr) == (130, b"", b"")
+
+
 @pytest.mark.parametrize("words", [["--version"], ["doctor", "--nosuch"]])
 def test_program_started_with_all_descriptors_closed_ends_in_silence(tmp_path, words):
     said = tmp_path / "said"
