@@ -19,6 +19,7 @@ import click
 from scapystack.base.addr import BROADCAST4, first_neighbour, interface_address, ip, is_multicast, is_unspecified, mac
 from scapystack.base.config import PROFILES, StackConfig
 from scapystack.base.errors import ConfigError
+from scapystack.cli.logs import in_lines
 
 if TYPE_CHECKING:
     from scapystack.link.tap import TapLink
@@ -130,6 +131,7 @@ def setting_up(options: dict[str, Any], *, packets_to: Any) -> Iterator[Setup]:
     config = configured(options["settings"], options["profile"])
     peer = checked(options)
     with ExitStack() as until_end:
+        until_end.enter_context(in_lines())
         yield _join(until_end, options, config, peer, packets_to)
 
 

@@ -57,7 +57,6 @@ def command(
     noted = link["capture"] if annotate else None
     if annotate and (noted is None or noted.endswith((".pcap", ".cap", ".dmp"))):
         raise ConfigError("--annotate writes comments beside packets: give -w the name of a pcapng file")
-    log_to_stderr()
     captured = link["capture"] == "-"  # then standard output is the capture's alone
     if captured and commands:
         raise ConfigError("standard output is the capture's alone: give -w the name of a file beside -c")
@@ -198,25 +197,3 @@ def summary(stack: Stack, services: list[Service], seconds: float) -> str:
         f"ran {seconds:.1f} s: received {received} frames ({rx_bytes:,} octets), sent {sent} ({tx_bytes:,} octets), "
         f"served {accepted} connections, dropped {drops}"
     )
-
-
-def log_to_stderr() -> None:
-    """Warnings and errors of the stack as single lines on standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine("scapystack: %(message)s"))
-    logger = logging.getLogger("scapystack")
-    logger.addHandler(handler)
-    logger.setLevel(logging.WARNING)
-    logger.propagate = False
-
-
-class _OneLine(logging.Formatter):
-    """Messages without the traceback that may hang on them."""
-
-    def formatException(self, ei: Any) -> str:
-        """Nothing."""
-        return ""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The message on one line."""
-        return " ".join(super().format(record).split())

@@ -38,8 +38,8 @@ class TraceFile:
         try:
             self._file.write(json.dumps(event, separators=(",", ":")) + "\n")
         except OSError as error:
-            self.error = str(error)
-            _log.warning("the trace ends here: %s", error)
+            self.error = f"cannot write {self._file.name}: {error.strerror}"
+            _log.warning("%s; the trace ends here", self.error)
 
     def close(self) -> None:
         """End the trace. Harmless when repeated."""

@@ -165,10 +165,11 @@ def test_ping_kernel_answers(netns, size):
     assert "2 packets transmitted, 2 received, 0% packet loss" in out
 
 
-def test_ping_nobody_there_is_status_1(netns):
-    child = program(netns, "ping", "-c", "1", "-W", "0.2", "10.0.0.99")
+def test_ping_nobody_there_is_status_1_and_a_full_disk_a_line(netns):
+    child = program(netns, "ping", "-c", "1", "-W", "0.2", "-w", "/dev/full", "10.0.0.99")
     out, err = child.communicate(timeout=LIMIT_S)
-    assert (child.returncode, err) == (1, b"")
+    assert child.returncode == 1
+    assert err == b"scapystack: cannot write /dev/full: No space left on device; the capture ends here\n"
     assert b"no answer: icmp_seq=1" in out
     assert b"100% packet loss" in out
 

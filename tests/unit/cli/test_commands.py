@@ -1,6 +1,7 @@
 """The parts of the commands that need no network: addresses, accounts, relays, findings, clients."""
 
 import io
+import logging
 import os
 import threading
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from scapystack.base.addr import mac
 from scapystack.base.config import StackConfig
 from scapystack.base.frames import Frame
-from scapystack.cli import clients, demo, doctor, guardian, nc, options, run
+from scapystack.cli import clients, demo, doctor, guardian, logs, nc, options, run
 from scapystack.cli.exec import _Program as run_program
 from scapystack.cli.options import Setup
 from scapystack.describe import Describer
@@ -92,6 +93,13 @@ def test_announce_tells_every_neighbour_every_address(pair):
     other.ping("10.0.0.1")  # what was sent before has been seen when this is answered
     told = [data for data in seen if data[:6] == b"\xff" * 6 and data[28:32] == data[38:42]]
     assert [data[28:32] for data in told] == [b"\x0a\0\0\1", b"\x0a\0\0\x09"]
+
+
+def test_warnings_of_the_stack_are_lines_behind_the_program_s_name(capsys):
+    with logs.in_lines():
+        logging.getLogger("scapystack.link").error("cannot\nwrite", exc_info=ValueError(3))
+    assert capsys.readouterr().err == "scapystack: cannot write\n"
+    assert logging.getLogger("scapystack").propagate
 
 
 # --- run
