@@ -18,6 +18,7 @@ import click
 
 from scapystack import __version__
 from scapystack.base.errors import ConfigError, ScapystackError
+from scapystack.cli.home import settle
 
 COMMANDS = {
     "bench": "How fast is the stack on this machine, and the kernel beside it?",
@@ -47,6 +48,7 @@ class Program(click.Group):
         """The command, imported now; None if there is no such."""
         if cmd_name not in COMMANDS:
             return None
+        settle()
         command: click.Command = import_module(f"scapystack.cli.{cmd_name}").command
         return command
 

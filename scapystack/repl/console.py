@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,6 +12,7 @@ from scapy.config import conf
 from scapystack.base.addr import ip_text
 from scapystack.base.errors import ScapystackError
 from scapystack.repl.errors import in_one_line
+from scapystack.repl.home import settled
 from scapystack.repl.live import Stack
 from scapystack.repl.which import use
 
@@ -61,19 +60,10 @@ class Console:
         """Scapy's console, until the end of input: IPython's where that is installed, else Python's own."""
         from scapy.main import interact  # noqa: PLC0415
 
-        conf.histfile = self._history(Path(conf.histfile))
         conf.fancy_banner = False
         print(self.banner())
-        with in_one_line():
-            interact(mydict=self.names, argv=["scapystack repl"])
-
-    def _history(self, path: Path) -> str:
-        """Where lines are kept. Without its directory Scapy does without IPython: make it, or one for the session."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            path = Path(self._until_end.enter_context(tempfile.TemporaryDirectory())) / "history"
-        return str(path)
+        with in_one_line(), settled() as options:
+            interact(mydict=self.names, argv=["scapystack repl", *options])
 
     def banner(self) -> str:
         """What the console says first."""
