@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scapystack.cli.options import check_host, link_options, opened
-from scapystack.shell.params import Seconds
+from scapystack.cli.options import link_options, opened
+from scapystack.shell.params import POSITIVE, peer
 
 if TYPE_CHECKING:
     from scapystack.sockets import Socket, Stack
@@ -31,13 +31,13 @@ UDP_SILENCE_S = 1.0
 
 
 @click.command("nc")
-@click.argument("words", nargs=-1, metavar="[HOST] [PORT]")
+@click.argument("words", nargs=-1, metavar="[ADDR] [PORT]")
 @click.option("-l", "--listen", is_flag=True, help="Wait for a peer instead of connecting to one.")
 @click.option("-u", "--udp", is_flag=True, help="UDP instead of TCP.")
 @click.option("-p", "--port", "local_port", type=click.IntRange(1, 65535), metavar="N", help="The local port.")
 @click.option(
     "--timeout",
-    type=Seconds(min=0, min_open=True),
+    type=POSITIVE,
     metavar="S",
     help="End after S seconds in which nothing came (and connect within S).",
 )
@@ -54,33 +54,11 @@ def command(
     At the end of standard input the connection is half-closed: the peer reads the end of the data and
     may go on sending.
     """
-    host, port = _target(words, listen, local_port)
+    host, port = peer(words, listen, local_port)
     with opened(link) as stack:
         if udp:
             return _udp(stack, host, port, listen, local_port, timeout)
         return _tcp(stack, host, port, listen, local_port, timeout)
-
-
-def _target(words: tuple[str, ...], listen: bool, local_port: int | None) -> tuple[str, int]:
-    """Host and port as the words and -p give them. Raises UsageError."""
-    if len(words) > 2 or (len(words) < 2 and not listen):
-        raise click.UsageError("give a HOST and a PORT" if not listen else "give a PORT, or a HOST and a PORT")
-    given = list(words)
-    if listen and local_port is not None:
-        host = given[0] if given else ""
-        if len(given) > 1:
-            raise click.UsageError("the port is given twice")
-        port = local_port
-    else:
-        if not given:
-            raise click.UsageError("give a PORT to listen on")
-        text = given.pop()
-        if not text.isdecimal() or not 0 < int(text) < 65_536:
-            raise click.UsageError(f"{text!r} is not a port (1 to 65535)")
-        host, port = given[0] if given else "", int(text)
-    if host:
-        check_host(host)
-    return host, port
 
 
 def _say(text: str) -> None:

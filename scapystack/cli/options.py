@@ -294,12 +294,6 @@ def free_network(peer: str, netns: str | None, tap: str) -> None:
                 )
 
 
-def check_host(text: str) -> None:
-    """Raises ConfigError for anything but an IPv4 address (there is no name service in the stack)."""
-    if text != "localhost" and len(ip(text)) != 4:
-        raise ConfigError(f"{text} is an IPv6 address; the stack speaks IPv4 so far")
-
-
 def print_packets(stack: Stack, stream: Any) -> None:
     """Have a line printed for every packet that passes the stack's interfaces."""
     import time  # noqa: PLC0415

@@ -19,7 +19,7 @@ from scapystack.layers.tcp.state import CLOSED
 from scapystack.layers.tcp.user import Connection
 from scapystack.layers.udp import UdpEndpoint
 from scapystack.shell.debug import Debug
-from scapystack.shell.params import POSITIVE, host, port
+from scapystack.shell.params import POSITIVE, host, peer, port
 from scapystack.shell.session import Session
 
 CHUNK = 65_536
@@ -48,15 +48,10 @@ def nc_command(
       nc 10.0.0.2 80            connect to port 80 of 10.0.0.2
       nc -l 12345               wait for a connection to port 12345
     """
-    given = list(words)
-    if listen and local_port is not None:
-        given.append(str(local_port))
-    if len(given) > 2 or len(given) < (1 if listen else 2):
-        raise click.UsageError("give a PORT, or an ADDR and a PORT" if listen else "give an ADDR and a PORT")
     if probe and (listen or udp):
         raise click.UsageError("-z asks whether a TCP port is open: neither -l nor -u goes with it")
-    number = port(given[-1])
-    address = ip(host(given[0])) if len(given) == 2 else ANY4
+    where, number = peer(words, listen, local_port)
+    address = ip(where) if where else ANY4
     if probe:
         c = _connect(session, address, number, local_port or 0, patience)
         with session.net():

@@ -5,59 +5,45 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from scapystack.base.errors import os_error
 from scapystack.base.types import SECOND
 from scapystack.shell.ground import Interrupted
-from scapystack.shell.params import POSITIVE, Seconds, host
-from scapystack.shell.pinging import MAX_SIZE, PingRun, pattern
+from scapystack.shell.params import host, ping_options
+from scapystack.shell.pinging import PingRun, pattern
 from scapystack.shell.session import Session
 from scapystack.sockets.ping import PingReply
 
-F = TypeVar("F", bound=Callable[..., Any])
 Ask = Callable[[int], PingReply]
 
 
-def _options(function: F) -> F:
-    for option in reversed(
-        (
-            click.argument("target", metavar="ADDR"),
-            click.option("-c", "count", type=click.IntRange(min=1), metavar="N", help="Stop after N requests."),
-            click.option("-i", "interval", type=Seconds(min=0), default=1.0, metavar="S", help="Between them (1)."),
-            click.option("-s", "size", type=click.IntRange(0, MAX_SIZE), default=56, metavar="N", help="Octets (56)."),
-            click.option("-t", "ttl", type=click.IntRange(1, 255), metavar="N", help="Time to live."),
-            click.option("-W", "patience", type=POSITIVE, default=1.0, metavar="S", help="Wait for each answer (1)."),
-        )
-    ):
-        function = option(function)
-    return function
-
-
 @click.command("ping")
-@_options
+@ping_options
 @click.pass_obj
 def ping_command(
-    session: Session, target: str, count: int | None, interval: float, size: int, ttl: int | None, patience: float
-) -> int:
+    session: Session, target: str, count: int | None, interval: float, size: int, ttl: int | None, patience: float,
+    quiet: bool,
+) -> int:  # fmt: skip
     """Send echo requests to ADDR, one a second, until Ctrl-C. The status is 0 if anything was answered."""
     address = host(target)
     data = pattern(size)
     with session.stack.pinger() as pinger:
         return _run(
-            session, address, data, count, interval,
+            session, PingRun(address, data, lambda: session.now, session.out.line, quiet=quiet), count, interval,
             lambda seq: pinger.ping(address, seq, data, timeout=patience, ttl=ttl or 0),
         )  # fmt: skip
 
 
 @click.command("ping2")
-@_options
+@ping_options
 @click.pass_obj
 def ping2_command(
-    session: Session, target: str, count: int | None, interval: float, size: int, ttl: int | None, patience: float
-) -> int:
+    session: Session, target: str, count: int | None, interval: float, size: int, ttl: int | None, patience: float,
+    quiet: bool,
+) -> int:  # fmt: skip
     """Send echo requests to ADDR through a raw socket: Scapy makes each, and reads what comes back."""
     address = host(target)
     data = pattern(size)
@@ -67,14 +53,12 @@ def ping2_command(
         if ttl:
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
         return _run(
-            session, address, data, count, interval,
+            session, PingRun(address, data, lambda: session.now, session.out.line, quiet=quiet), count, interval,
             lambda seq: _by_hand(session, sock, address, ident, seq, data, patience),
         )  # fmt: skip
 
 
-def _run(session: Session, address: str, data: bytes, count: int | None, interval: float, ask: Ask) -> int:
-    session.out.line(f"PING {address}: {len(data)} octets of data")
-    run = PingRun(address, data, lambda: session.now, session.out.line)
+def _run(session: Session, run: PingRun, count: int | None, interval: float, ask: Ask) -> int:
     try:
         while count is None or run.sent < count:
             if run.sent:

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from scapystack.base.types import Nanoseconds
 from scapystack.sockets.ping import PingReply
 
-MAX_SIZE = 65_507
-
 
 def pattern(size: int) -> bytes:
     """The data of a request: what comes back must be the same."""
@@ -17,9 +15,17 @@ def pattern(size: int) -> bytes:
 
 
 class PingRun:
-    """Requests so far, and what came of them. `clock` is in nanoseconds; `say` takes lines."""
+    """Requests so far, and what came of them. `clock` is in nanoseconds; `say` takes lines, `quiet` only a few."""
 
-    def __init__(self, host: str, data: bytes, clock: Callable[[], Nanoseconds], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        host: str,
+        data: bytes,
+        clock: Callable[[], Nanoseconds],
+        say: Callable[[str], None],
+        *,
+        quiet: bool = False,
+    ) -> None:
         self.host = host
         self.data = data
         self.sent = 0
@@ -28,6 +34,8 @@ class PingRun:
         self.began_at = self.last_at = clock()
         self._clock = clock
         self._say = say
+        self._each: Callable[[str], object] = str if quiet else say
+        say(f"PING {host}: {len(data)} octets of data")
 
     def once(self, ask: Callable[[int], PingReply]) -> None:
         """One request, and one line about it. Raises ConfigError for a request that cannot be sent."""
@@ -36,14 +44,14 @@ class PingRun:
         try:
             reply = ask(self.sent)
         except TimeoutError:
-            self._say(f"no answer: icmp_seq={self.sent}")
+            self._each(f"no answer: icmp_seq={self.sent}")
         except OSError as error:
             self.errors += 1
-            self._say(f"icmp_seq={self.sent} {error.strerror or error}")
+            self._each(f"icmp_seq={self.sent} {error.strerror or error}")
         else:
             wrong = "" if reply.data == self.data else " (WRONG DATA)"
             self.rtts += [] if wrong else [reply.rtt_ms]
-            self._say(
+            self._each(
                 f"{len(reply.data) + 8} bytes from {reply.address}: "
                 f"icmp_seq={reply.seq} ttl={reply.ttl} time={reply.rtt_ms:.3f} ms{wrong}"
             )

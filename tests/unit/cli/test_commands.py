@@ -17,6 +17,7 @@ from scapystack.cli.exec import _Program as run_program
 from scapystack.cli.options import Setup
 from scapystack.describe import Describer
 from scapystack.link.memory import MemoryLink
+from scapystack.shell import params
 from scapystack.sockets import Stack
 from scapystack.sockets.services import start_services
 
@@ -161,7 +162,7 @@ def test_summary_counts_what_went_through(pair):
     ],
 )
 def test_nc_target_takes_what_nc_takes(words, listen, port, target):
-    assert nc._target(words, listen, port) == target
+    assert params.peer(words, listen, port) == target
 
 
 @pytest.fixture

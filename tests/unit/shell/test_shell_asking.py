@@ -20,6 +20,16 @@ def test_ping_prints_times_and_a_summary(shell, name):
     ]
 
 
+def test_ping_quiet_prints_the_first_line_and_the_summary(shell):
+    shell.ok("ping -c 1 10.0.0.2")
+    assert [line.split(",")[0] for line in shell.ok("ping -q -c 2 10.0.0.2").splitlines()] == [
+        "PING 10.0.0.2: 56 octets of data",
+        "--- 10.0.0.2 ping statistics ---",
+        "2 packets transmitted",
+        "rtt min/avg/max/mdev = 20.000/20.000/20.000/0.000 ms",
+    ]
+
+
 @pytest.mark.parametrize("name", ["ping", "ping2"])
 def test_ping_of_nobody_says_so_and_ends_with_1(shell, name):
     shell.ok("ip neigh add 10.0.0.9 lladdr 02:00:00:00:00:99 dev mem0")
