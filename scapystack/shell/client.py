@@ -13,7 +13,9 @@ import shutil
 import signal
 import socket
 import sys
+import termios
 import threading
+import tty
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
@@ -45,10 +47,11 @@ class Client:
         self._interrupted = False
         self._failed: OSError | None = None
         self._read, self._write = os.pipe()  # wakes `run` where the reading thread or Ctrl-C has news
-        size = shutil.get_terminal_size()
+        self._size = shutil.get_terminal_size()
+        self._cooked: list[Any] | None = None  # how the terminal was before it gave single keys
         if terminal is None:
             terminal = os.isatty(1)
-        hello = {"cwd": os.getcwd(), "terminal": terminal, "width": size.columns, "height": size.lines}
+        hello = {"cwd": os.getcwd(), "terminal": terminal, "width": self._size.columns, "height": self._size.lines}
         self._wire.put(wire.HELLO, json.dumps(hello).encode())
         first = self._wire.take()
         if first is None or first[0] != wire.NAME:
@@ -84,6 +87,8 @@ class Client:
                 os.write(self._write, b"s")
             elif kind == wire.WANT:
                 os.write(self._write, b"w")
+            elif kind == wire.KEYS:
+                os.write(self._write, b"k")
             elif kind == wire.WORDS:
                 self._words.put(json.loads(octets))
         self.lost = True
@@ -99,15 +104,18 @@ class Client:
         ended), which ends the command as well.
         """
         self._interrupted = False
+        self._tell_size()
         self._put(wire.RUN, line.encode())
-        before = None
+        before: list[tuple[signal.Signals, Any]] = []
         if threading.current_thread() is threading.main_thread():
-            before = signal.signal(signal.SIGINT, self._interrupt)
+            before.append((signal.SIGINT, signal.signal(signal.SIGINT, self._interrupt)))
+            before.append((signal.SIGWINCH, signal.signal(signal.SIGWINCH, self._resized)))
         try:
             status = self._follow(with_input)
         finally:
-            if before is not None:
-                signal.signal(signal.SIGINT, before)
+            self._single_keys(False)
+            for number, handler in before:
+                signal.signal(number, handler)
         if self._failed is not None:
             raise self._failed
         return status
@@ -115,6 +123,26 @@ class Client:
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._interrupted = True
         os.write(self._write, b"i")  # `_follow` says it: what was interrupted here may hold the wire
+
+    def _resized(self, number: int, frame: FrameType | None) -> None:
+        os.write(self._write, b"r")
+
+    def _tell_size(self) -> None:
+        size = shutil.get_terminal_size()
+        if size != self._size:
+            self._size = size
+            self._put(wire.SIZE, json.dumps({"width": size.columns, "height": size.lines}).encode())
+
+    def _single_keys(self, wanted: bool) -> None:
+        """Have the terminal give keys as they are hit, and not show them; or lines, as before."""
+        if wanted == (self._cooked is not None) or not os.isatty(0):
+            return
+        if wanted:
+            self._cooked = termios.tcgetattr(0)
+            tty.setcbreak(0, termios.TCSANOW)
+        else:
+            termios.tcsetattr(0, termios.TCSANOW, self._cooked or [])
+            self._cooked = None
 
     def _put(self, kind: bytes, octets: bytes = b"") -> None:
         try:
@@ -141,8 +169,13 @@ class Client:
                         self._interrupted = False
                         self._put(wire.INTERRUPT)
                     continue
+                if news == b"r":
+                    self._tell_size()
+                    continue
                 wants = True
-                if not with_input:
+                if with_input:
+                    self._single_keys(news == b"k")
+                else:
                     self._put(wire.INPUT)
             elif wants:
                 wants = False

@@ -223,6 +223,7 @@ class _Client:
             height=int(hello["height"]),
         )
         session.wants_input = lambda: self._wire.put(wire.WANT)
+        session.wants_keys = lambda: self._wire.put(wire.KEYS)
         self._wire.put(wire.NAME, self._name.encode())
 
     def _say(self, way: str, octets: bytes) -> None:
@@ -241,6 +242,9 @@ class _Client:
             session.interrupt()
         elif kind == wire.INPUT:
             session.feed(octets or None)
+        elif kind == wire.SIZE:
+            size = json.loads(octets)
+            session.resized(int(size["width"]), int(size["height"]))
         elif kind == wire.COMPLETE:
             from scapystack.shell.complete import complete  # noqa: PLC0415
 

@@ -55,6 +55,11 @@ class Output:
             legacy_windows=False,
         )
 
+    def resize(self, width: int, height: int) -> None:
+        """What it leads to has another size now."""
+        self.width, self.height = width, height
+        self._console.width = width
+
     def line(self, text: str = "", style: str | None = None) -> None:
         """One line; `style` is rich's (`bold`, `red`)."""
         if style is None:

@@ -76,8 +76,10 @@ class Session:
         """The stack, with sockets whose calls end at Ctrl-C."""
         self.wants_input: Callable[[], None] = lambda: None
         """Called for a command that reads input and has had all: whoever has more should `feed` a piece, once."""
+        self.wants_keys: Callable[[], None] = lambda: None
+        """The same for a command that acts on single keys, as they are hit."""
         self._input: deque[bytes | None] = deque()
-        self._hungry = self._asked = False
+        self._hungry = self._asked = self._keys = False
         self._rung = False
         self._bell: Waiter | None = None
         # frames are stamped by the driver's clock; people look at another one
@@ -175,7 +177,7 @@ class Session:
         """Wait until `ring`, or until a time (None: for ever); whether it rang. Raises `Interrupted`."""
         if self._hungry and not self._asked:  # here, because nobody waits under the driver's lock
             self._asked = True
-            self.wants_input()
+            (self.wants_keys if self._keys else self.wants_input)()
         self._bell = self._ground.waiter()
         try:
             if self._rung:
@@ -193,10 +195,13 @@ class Session:
         while self.now < until:
             self.wait(until)
 
-    def input(self) -> bytes | None:
-        """Octets that were typed or piped; b"" where there are none yet (`wait` asks for them), None at their end."""
+    def input(self, *, keys: bool = False) -> bytes | None:
+        """Octets that were typed or piped; b"" where there are none yet (`wait` asks for them), None at their end.
+
+        With `keys` a terminal gives each as it is hit, unseen, else the lines that were entered.
+        """
         if not self._input:
-            self._hungry = True
+            self._hungry, self._keys = True, keys
             return b""
         first = self._input[0]
         if first is not None:
@@ -225,6 +230,11 @@ class Session:
         """Nobody is there any more: what runs ends, and no other command begins to wait."""
         self.left = True
         self._ground.end()
+
+    def resized(self, width: int, height: int) -> None:
+        """The terminal has another size now."""
+        self.out.resize(width, height)
+        self.ring()
 
     def feed(self, data: bytes | None) -> None:
         """Input for the command that runs; None is its end."""

@@ -24,9 +24,10 @@ _FRAME = 3  # lines around the table
 @click.option("-b", "batch", is_flag=True, help="One look below the other instead of over it.")
 @click.pass_obj
 def top_command(session: Session, delay: float, count: int | None, batch: bool) -> None:
-    """A live view of connections: octets a second each way, congestion window, round trip. Ctrl-C ends it.
+    """A live view of connections: octets a second each way, congestion window, round trip.
 
-    As JSON it is one look, with the rates of the time between it and one before.
+    q or Ctrl-C ends it, any other key looks at once. As JSON it is one look, with the rates of the time between it
+    and one before.
     """
     if session.out.json:
         _once(session, delay)
@@ -38,19 +39,42 @@ def top_command(session: Session, delay: float, count: int | None, batch: bool) 
         while True:
             lines = view.look()
             if live:
-                # over the last one, and away with what was below: no flicker
-                lines = [*lines[: session.out.height - 1]]
-                session.out.raw(b"\x1b[H" + b"".join(f"{t[: session.out.width]}\x1b[K\n".encode() for t in lines))
-                session.out.raw(b"\x1b[J")
+                _draw(session, lines)
             else:
                 for text in lines:
                     session.out.line(text)
             looks += 1
             if looks == count:
                 return
-            session.sleep(delay)
+            if not live:
+                session.sleep(delay)
+            elif _rest(session, lines, delay):
+                return
     except Interrupted:
         return
+
+
+def _draw(session: Session, lines: list[str]) -> None:
+    """Over the last ones, and away with what was below: no flicker."""
+    shown = lines[: session.out.height - 1]
+    session.out.raw(b"\x1b[H" + b"".join(f"{text[: session.out.width]}\x1b[K\n".encode() for text in shown))
+    session.out.raw(b"\x1b[J")
+
+
+def _rest(session: Session, lines: list[str], delay: float) -> bool:
+    """Until it is time to look again, or a key is hit; whether that was q. A terminal of a new size is drawn anew."""
+    until = session.now + round(delay * SECOND)
+    out = session.out
+    size = out.width, out.height
+    while session.now < until:
+        typed = session.input(keys=True)
+        if typed:
+            return typed.lower().startswith(b"q")
+        session.wait(until)
+        if (out.width, out.height) != size:
+            size = out.width, out.height
+            _draw(session, lines)
+    return False
 
 
 def _once(session: Session, delay: float) -> None:

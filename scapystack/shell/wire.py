@@ -1,9 +1,10 @@
 """What goes over the control socket: pieces with a kind, a length and octets, both ways.
 
 From the client: `hello` (JSON: where files begin, what the output leads to), `run` (a line), `interrupt` (Ctrl-C),
-`input` (octets for the command; none is their end), `complete` (the line up to the cursor). From the stack:
-`name` (what to show in the prompt), `out` and `err` (octets), `want` (send a piece of input), `status` (of the
-line that ran; JSON), `words` (JSON: what completes). Both ends are the same release, on one machine.
+`input` (octets for the command; none is their end), `complete` (the line up to the cursor), `size` (JSON: the terminal
+has another one). From the stack: `name` (what to show in the prompt), `out` and `err` (octets), `want` (send a piece
+of input), `keys` (send each key at once), `status` (of the line that ran; JSON), `words` (JSON: what completes). Both
+ends are the same release, on one machine.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import struct
 from contextlib import suppress
 from threading import Lock
 
-HELLO, RUN, INTERRUPT, INPUT, COMPLETE = b"hello", b"run", b"intr", b"input", b"compl"
-NAME, OUT, ERR, WANT, STATUS, WORDS = b"name", b"out", b"err", b"want", b"status", b"words"
+HELLO, RUN, INTERRUPT, INPUT, COMPLETE, SIZE = b"hello", b"run", b"intr", b"input", b"compl", b"size"
+NAME, OUT, ERR, WANT, KEYS, STATUS, WORDS = b"name", b"out", b"err", b"want", b"keys", b"status", b"words"
 
 _HEAD = struct.Struct("!8sI")
 MOST = 1 << 24

@@ -232,7 +232,7 @@ def test_terminal_every_command_against_the_kernel_and_ctrl_d_leaves(netns, tmp_
     assert "ping -c 2 -i 0.2 10.0.0.2" in (tmp_path / "state" / "scapystack" / "history").read_text()
 
 
-def test_terminal_completes_with_tab_and_ctrl_c_drops_the_line(netns, tmp_path):
+def test_terminal_completes_with_tab_ctrl_c_drops_the_line_and_q_ends_top(netns, tmp_path):
     t = Terminal(netns, tmp_path, "run")
     t.child.send("tracer\t")
     t.child.expect("oute")
@@ -241,6 +241,12 @@ def test_terminal_completes_with_tab_and_ctrl_c_drops_the_line(netns, tmp_path):
     t.child.send("set ip.t\t")
     t.child.expect("tl")
     assert "ip.ttl = 64" in t.run("")
+    t.begin("top -d 60; set ip.ttl")
+    t.awaits("Congestion")
+    t.child.setwinsize(3, 20)
+    t.awaits("connections: ")  # drawn anew
+    t.child.send("q")
+    assert "ip.ttl = 64" in t.end()
     t.begin("exit")
     assert t.finish()[1] == 0
 

@@ -194,6 +194,34 @@ def test_top_ends_at_ctrl_c_and_redraws_on_a_terminal(shell, client):
     assert shell.ok("top -n 1").splitlines()[-2].endswith("\x1b[K")
 
 
+def test_top_on_a_terminal_ends_with_q_and_looks_at_any_other_key(shell, client):
+    shell.session.out.terminal = True
+    keys = [b" ", b"q"]
+    shell.session.wants_input = lambda: pytest.fail("lines were asked for")
+    shell.session.wants_keys = lambda: shell.session.feed(keys.pop(0))
+    assert shell.run("top -d 60")[0] == 0
+    assert keys == []
+    assert shell.out.count("connections: ") == 2
+
+
+def test_top_of_a_terminal_without_input_goes_on(shell, client):
+    shell.session.out.terminal = True
+    shell.session.wants_keys = lambda: shell.session.feed(None)
+    assert shell.ok("top -d 1 -n 3").count("connections: ") == 3
+
+
+def test_top_is_drawn_anew_where_the_terminal_has_another_size(shell, client):
+    shell.session.out.terminal = True
+    shell.at(500, lambda: shell.session.resized(20, 3))
+    shell.interrupt_after(600)
+    assert shell.run("top -d 1")[0] == 0
+    wide, narrow = shell.out.split("\x1b[J")[:2]
+    assert len(wide.splitlines()) == 5
+    lines = [line.removesuffix("\x1b[K") for line in narrow.removeprefix("\x1b[H").splitlines()]
+    assert len(lines) == 2
+    assert max(map(len, lines)) == 20
+
+
 # -- nc, snc
 
 

@@ -174,7 +174,7 @@ COMPLETIONS = [
     ("tcpdump -i ", ["lo", "mem0"]), ("tcpdump -c ", []), ("arping -I m", ["mem0"]),
     ("ss -t state es", ["established"]), ("ss src ", ["10.0.0.1:{port}"]),
     ("set tcp.congest", ["tcp.congestion"]), ("debug tcp", ["tcp", "tcpstate"]),
-    ("ping -", ["--count", "--interval", "--quiet", "--size", "--ttl", "--wait", "-W", "-c", "-i", "-n", "-q", "-s", "-t"]),
+    ("arping -", ["-D", "-I", "-U", "-c", "-f", "-i", "-w"]),
     ("ifconfig ", ["down", "lo", "mem0", "up"]),
     ("ss dst 10.", ["10.0.0.2:9"]), ("nosuch ", []), ("help imp", ["impair"]),
     ("route --j", ["--json"]),
