@@ -2,6 +2,10 @@
 
 import re
 
+from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.l2 import CookedLinux, Ether
+from scapy.utils import wrpcap
+
 from scapystack.link.pcapread import read_capture
 
 
@@ -110,8 +114,50 @@ def test_tcpdump_writes_a_capture_that_opens(shell, tmp_path):
     assert len(read_capture(tmp_path / "out.pcapng")) == 2
 
 
+def test_tcpdump_reads_what_it_has_written(shell, tmp_path):
+    shell.session.cwd = str(tmp_path)
+    echo_later(shell)
+    shell.ok("tcpdump -q -c 4 -w seen.pcapng")
+    shell.ok("tcpdump -r seen.pcapng -w seen.pcap")
+    for name in ("seen.pcapng", "seen.pcap"):
+        lines = shell.ok(f"tcpdump -r {name} icmp").splitlines()
+        assert [line.partition("IP ")[2].partition(",")[0] for line in lines] == [
+            "10.0.0.2 > 10.0.0.1: ICMP echo request",
+            "10.0.0.1 > 10.0.0.2: ICMP echo reply",
+        ]
+        assert ("mem0 In  IP" in lines[0]) == (name == "seen.pcapng")
+    assert len(shell.ok("tcpdump -r seen.pcapng -c 1").splitlines()) == 1
+    assert shell.ok("tcpdump -r seen.pcapng -w replies.pcap icmp[0] == 0") == ""
+    assert shell.ok("tcpdump -r replies.pcap").count("echo reply") == 1
+    whole = (tmp_path / "seen.pcap").read_bytes()
+    (tmp_path / "torn.pcap").write_bytes(whole[:-10])
+    status, out, err = shell.run("tcpdump -r torn.pcap")
+    assert (status, len(out.splitlines()), err.count("\n")) == (0, 3, 1)
+
+
+def test_tcpdump_reads_packets_of_other_links(shell, tmp_path):
+    shell.session.cwd = str(tmp_path)
+    wrpcap(str(tmp_path / "raw.pcap"), [IP(src="10.0.0.9", dst="10.0.0.1") / ICMP()], linktype=101)
+    wrpcap(str(tmp_path / "cooked.pcap"), [CookedLinux() / IP(src="10.0.0.9", dst="10.0.0.1") / ICMP()])
+    for name in ("raw.pcap", "cooked.pcap"):
+        assert "IP 10.0.0.9 > 10.0.0.1: ICMP echo request" in shell.ok(f"tcpdump -r {name} src 10.0.0.9")
+
+
+def test_tcpdump_verbose_shows_the_header_and_then_everything(shell, tmp_path):
+    shell.session.cwd = str(tmp_path)
+    packet = Ether(dst="02:00:00:00:00:01", src="02:00:00:00:00:02") / IP(dst="10.0.0.1", src="10.0.0.2", flags="DF")
+    wrpcap(str(tmp_path / "one.pcap"), [packet / ICMP(), packet / UDP(sport=5, dport=7)])
+    first, second, *_ = shell.ok("tcpdump -v -r one.pcap").splitlines()
+    assert first.endswith(" IP (tos 0x0, ttl 64, id 1, offset 0, flags [DF], proto ICMP (1), length 28)")
+    assert second.startswith("    10.0.0.2 > 10.0.0.1: ICMP echo request, id 0")
+    assert "###[ UDP ]###" in shell.ok("tcpdump -vv -r one.pcap")
+
+
 def test_tcpdump_with_a_wrong_filter_or_file_is_one_line(shell):
     assert "is no filter" in shell.bad("tcpdump -q nosuch filter")
     assert "no interface" in shell.bad("tcpdump -i nosuch")
+    assert "no interface (-i) goes with it" in shell.bad("tcpdump -r a.pcap -i mem0")
+    assert "the same file" in shell.bad("tcpdump -r a.pcap -w a.pcap")
+    assert "/nonexistent/a.pcap: No such file" in shell.bad("tcpdump -r a.pcap", 1)
     assert "cannot write /nonexistent/x.pcap" in shell.bad("tcpdump -q -w x.pcap", 1)
     assert shell.stack.net.taps == []
