@@ -35,10 +35,13 @@ _SHOW = ("show", "list", "lst")
 @click.command("ip", context_settings={"ignore_unknown_options": True})
 @click.option("-s", "statistics", is_flag=True, help="With counters (link).")
 @click.option("-br", "-brief", "brief", is_flag=True, help="A line for each (addr, link).")
+@click.option("-o", "-oneline", "oneline", is_flag=True, help="A line for each, \\ where there would be several.")
 @click.option("-4", "ipv4", is_flag=True, help="IPv4 (all there is so far).")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="addr|link|route|neigh [VERB] ...")
 @click.pass_obj
-def ip_command(session: Session, statistics: bool, brief: bool, ipv4: bool, words: tuple[str, ...]) -> None:
+def ip_command(
+    session: Session, statistics: bool, brief: bool, oneline: bool, ipv4: bool, words: tuple[str, ...]
+) -> None:
     """Addresses, links, routes and neighbours, in the words of iproute2.
 
     \b
@@ -110,8 +113,8 @@ def _brief(facts: dict[str, Any], what: list[str]) -> list[str]:
     return [f"{facts['ifname']:<16} {facts['operstate']:<14} {' '.join(what)}".rstrip()]
 
 
-def _is_brief() -> bool:
-    return bool(click.get_current_context().params["brief"])
+def _asked(option: str) -> bool:
+    return bool(click.get_current_context().params[option])
 
 
 def _head(session: Session, iface: Interface) -> tuple[dict[str, Any], list[str]]:
@@ -128,14 +131,19 @@ def _addr_show(session: Session, net: NetStack, words: list[str]) -> None:
         facts, head = _head(session, iface)
         del facts["stats64"]
         facts["addr_info"] = address_facts(iface)
-        if _is_brief():
+        if _asked("brief"):
             lines += _brief(facts, [f"{one['local']}/{one['prefixlen']}" for one in facts["addr_info"]])
             data.append(facts)
             continue
-        lines += head
+        begin = "    "
+        if _asked("oneline"):  # iproute2 has no line of the link alone then
+            begin = f"{iface.index}: {iface.name}    "
+        else:
+            lines += head
         for one in facts["addr_info"]:
             broadcast = f" brd {one['broadcast']}" if "broadcast" in one else ""
-            lines.append(f"    inet {one['local']}/{one['prefixlen']}{broadcast} scope {one['scope']} {iface.name}")
+            told = f"inet {one['local']}/{one['prefixlen']}{broadcast} scope {one['scope']} {iface.name}"
+            lines.append(begin + told)
         data.append(facts)
     session.out.show(data, lines)
 
@@ -165,14 +173,15 @@ def _link_show(session: Session, net: NetStack, words: list[str], statistics: bo
     data, lines = [], []
     for iface in _chosen(session, net, words):
         facts, head = _head(session, iface)
-        lines += _brief(facts, [facts["address"], f"<{','.join(facts['flags'])}>"]) if _is_brief() else head
+        own = _brief(facts, [facts["address"], f"<{','.join(facts['flags'])}>"]) if _asked("brief") else head
         if statistics:
             for way in ("rx", "tx"):
                 counts = facts["stats64"][way]
-                lines.append(f"    {way.upper()}:  {'bytes':>14} {'packets':>10} {'dropped':>8}")
-                lines.append(f"         {counts['bytes']:>14} {counts['packets']:>10} {counts['dropped']:>8}")
+                own.append(f"    {way.upper()}:  {'bytes':>14} {'packets':>10} {'dropped':>8}")
+                own.append(f"         {counts['bytes']:>14} {counts['packets']:>10} {counts['dropped']:>8}")
         else:
             del facts["stats64"]
+        lines += ["\\".join(own)] if _asked("oneline") else own
         data.append(facts)
     session.out.show(data, lines)
 

@@ -182,6 +182,18 @@ def test_set_of_several_changes_all_or_none(shell, line):
     assert shell.json("set") == before
 
 
+def test_ip_oneline_has_a_line_for_each_address_link_and_route(shell):
+    shell.ok("ip addr add 10.0.0.9/24 dev mem0")
+    assert shell.ok("ip -o addr show mem0").splitlines() == [
+        "1: mem0    inet 10.0.0.1/24 brd 10.0.0.255 scope global mem0",
+        "1: mem0    inet 10.0.0.9/24 brd 10.0.0.255 scope global mem0",
+    ]
+    lines = shell.ok("ip -o -s link").splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["0", "1"]
+    assert all("state" in line and "\\    link/" in line and "\\    TX:" in line for line in lines)
+    assert shell.ok("ip -o route") == shell.ok("ip route")
+
+
 def test_habits_of_the_fingers_are_understood(shell):
     assert shell.ok("ip -4 -br addr").splitlines() == [
         "lo               UNKNOWN        127.0.0.1/8",
