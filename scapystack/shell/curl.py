@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import ssl
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -13,6 +15,7 @@ import click
 from scapystack.base.errors import ConfigError
 from scapystack.shell.params import POSITIVE, host
 from scapystack.shell.session import Session
+from scapystack.shell.writeout import Transfer, check, written
 
 if TYPE_CHECKING:
     from scapystack.sockets.base import Socket
@@ -34,8 +37,9 @@ _REFUSED, _FAILED_PAGE, _NO_TLS, _TOO_MANY, _NOT_TRUSTED = 7, 22, 35, 47, 60
 @click.option("-f", "--fail", is_flag=True, help="End with 22 where the answer is 400 or more.")
 @click.option("-L", "--location", is_flag=True, help="Go where the answer points to.")
 @click.option("-m", "--max-time", "patience", type=POSITIVE, metavar="S", help="Give up after S seconds of silence.")
-@click.option("-s", "--silent", is_flag=True, help="No progress (never shown).")
-@click.option("-S", "--show-error", "shown", is_flag=True, help="Say what went wrong (always so).")
+@click.option("-s", "--silent", is_flag=True, help="Not a word about what went wrong, either.")
+@click.option("-S", "--show-error", "shown", is_flag=True, help="With -s: that all the same.")
+@click.option("-w", "--write-out", "form", metavar="FORMAT", help="Then tell of it: '%{http_code} %{time_total}\\n'.")
 @click.option("-k", "--insecure", is_flag=True, help="Take any certificate.")
 @click.option("--cacert", "authorities", metavar="FILE", help="The authorities to believe (those of this machine).")
 @click.argument("url")
@@ -43,53 +47,158 @@ _REFUSED, _FAILED_PAGE, _NO_TLS, _TOO_MANY, _NOT_TRUSTED = 7, 22, 35, 47, 60
 def curl_command(
     session: Session, file: str | None, remote_name: bool, head: bool, include: bool, verbose: bool,
     method: str | None, headers: tuple[str, ...], data: str | None, fail: bool, location: bool,
-    patience: float | None, silent: bool, shown: bool, insecure: bool, authorities: str | None,
-    url: str,
+    patience: float | None, silent: bool, shown: bool, form: str | None, insecure: bool,
+    authorities: str | None, url: str,
 ) -> int:  # fmt: skip
-    """Fetch URL (http://ADDR[:PORT]/PATH, or https://) and write it to the screen or to a file."""
+    """Fetch URL (http://ADDR[:PORT]/PATH, or https://) and write it to the screen or to a file.
+
+    What -w knows are names of curl(1): http_code, size_download, speed_download, time_connect, time_starttransfer,
+    time_total, num_redirects, remote_ip, ...; a wrong one has them all listed.
+    """
+    form = None if form is None else _format(session, form)
     tls = _Tls(session, insecure, authorities, verbose)
     more = _headers(headers)
     if data is not None:
         more.setdefault("Content-Type", "application/x-www-form-urlencoded")
     verb = method or ("HEAD" if head else "POST" if data is not None else "GET")
+    ask = _Ask(verb, method is not None, more, data, patience, location, fail, verbose, head or include)
+    transfer = Transfer(session.now, url=url)
+    try:
+        _fetch(session, url, ask, tls, _Place(session, file, remote_name), transfer)
+    except _Failed as failed:
+        transfer.exit_status, transfer.error = failed.status, str(failed)
+    except (OSError, http.client.HTTPException) as error:
+        no_page = f"no HTTP came from {transfer.remote[0]}: {type(error).__name__}"
+        transfer.error = error.strerror or str(error) if isinstance(error, OSError) else no_page
+        if isinstance(error, OSError) and error.filename:
+            transfer.error = f"{error.filename}: {transfer.error}"
+        transfer.exit_status = 1
+    transfer.ended_at = session.now
+    if transfer.error and (shown or not silent):
+        session.out.error(f"curl: {transfer.error}")
+    if form is not None:
+        session.out.raw(written(form, transfer).encode())
+    return transfer.exit_status
+
+
+@dataclass(slots=True)
+class _Ask:
+    """What is asked for, and what an answer means."""
+
+    verb: str
+    fixed: bool
+    """The method was named: a redirection does not change it."""
+    headers: dict[str, str]
+    data: str | None
+    patience: float | None
+    follow: bool
+    fail: bool
+    verbose: bool
+    heading: bool
+
+
+class _Failed(Exception):
+    """The transfer has come to this: curl's exit status, and a line about it."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def _format(session: Session, text: str) -> str:
+    """What -w was given; @FILE is what is in a file. Raises ConfigError, OSError."""
+    if text.startswith("@"):
+        with open(session.path(text[1:]), encoding="utf-8", errors="replace") as file:
+            text = file.read()
+    check(text)
+    return text
+
+
+def _fetch(session: Session, url: str, ask: _Ask, tls: _Tls, place: _Place, seen: Transfer) -> None:
+    """The page, and its redirections. Raises _Failed, OSError, HTTPException, ConfigError."""
     for _ in range(_MOST_REDIRECTS):
         secure, address, port, path, name = _target(url)
-        if remote_name:
-            file = path.partition("?")[0].rpartition("/")[2]
-            if not file:
-                raise ConfigError(f"{url} names no file for -O: give one with -o")
+        seen.url, seen.method = url, ask.verb
+        place.named(url, path)
         with ExitStack() as until_end:
-            try:
-                sock = until_end.enter_context(session.stack.create_connection((address, port), timeout=patience))
-            except OSError as error:
-                session.out.error(f"curl: cannot connect to {address} port {port}: {error.strerror or error}")
-                return _REFUSED
-            connection = http.client.HTTPConnection(address, port)
-            try:
-                connection.sock = tls.over(sock, address) if secure else sock  # either has all that is used of one
-            except ssl.SSLError as error:
-                return _refused(session, error)
-            asked = {"Host": name, "User-Agent": "scapystack", "Accept": "*/*", "Connection": "close"} | more
-            try:
-                _ask(connection, verb, path, asked, data)
-                answer = connection.getresponse()
-                if verbose:
-                    _say(session, verb, path, asked, answer)
-                if location and answer.status in (301, 302, 303, 307, 308) and answer.getheader("Location"):
-                    url = urljoin(url, answer.getheader("Location") or "")
-                    if answer.status <= 303 and method is None and verb == "POST":
-                        verb, data = "GET", None
-                        more.pop("Content-Type", None)
-                    continue
-                if fail and answer.status >= 400:
-                    session.out.error(f"curl: the answer is {answer.status} {answer.reason}")
-                    return _FAILED_PAGE
-                _write(session, until_end, answer, file, head or include)
-            except http.client.HTTPException as error:
-                raise OSError(f"no HTTP came from {address}: {type(error).__name__}") from None
-        return 0
-    session.out.error(f"curl: more than {_MOST_REDIRECTS} redirections")
-    return _TOO_MANY
+            connection = _connected(session, until_end, (address, port), tls if secure else None, ask.patience, seen)
+            asked = {"Host": name, "User-Agent": "scapystack", "Accept": "*/*", "Connection": "close"} | ask.headers
+            seen.asked_at = session.now
+            _ask(connection, ask.verb, path, asked, ask.data)
+            seen.sent = len((ask.data or "").encode())
+            answer = connection.getresponse()
+            seen.answered(session.now, answer.status, answer.version, answer.getheader("Content-Type") or "")
+            seen.headers += len(_heading(answer))
+            if ask.verbose:
+                _say(session, ask.verb, path, asked, answer)
+            leads_to = answer.getheader("Location")
+            if ask.follow and answer.status in (301, 302, 303, 307, 308) and leads_to:
+                url = urljoin(url, leads_to)
+                seen.redirects += 1
+                if answer.status <= 303 and not ask.fixed and ask.verb == "POST":
+                    ask.verb, ask.data = "GET", None
+                    ask.headers.pop("Content-Type", None)
+                if ask.heading:
+                    place.opened(until_end)(_heading(answer))
+                continue
+            if ask.fail and answer.status >= 400:
+                raise _Failed(_FAILED_PAGE, f"the answer is {answer.status} {answer.reason}")
+            put = place.opened(until_end)
+            if ask.heading:
+                put(_heading(answer))
+            while piece := answer.read(CHUNK):
+                put(piece)
+                seen.body += len(piece)
+        return
+    raise _Failed(_TOO_MANY, f"more than {_MOST_REDIRECTS} redirections")
+
+
+def _connected(
+    session: Session,
+    until_end: ExitStack,
+    to: tuple[str, int],
+    tls: _Tls | None,
+    patience: float | None,
+    seen: Transfer,
+) -> http.client.HTTPConnection:
+    """A connection that asks over a socket of the stack, with TLS where there is some."""
+    address, port = to
+    try:
+        sock = until_end.enter_context(session.stack.create_connection(to, timeout=patience))
+    except OSError as error:
+        raise _Failed(_REFUSED, f"cannot connect to {address} port {port}: {error.strerror or error}") from None
+    seen.connected_at = session.now
+    seen.connections += 1
+    seen.local, seen.remote = sock.getsockname()[:2], to
+    connection = http.client.HTTPConnection(address, port)
+    try:
+        connection.sock = tls.over(sock, address) if tls else sock  # either has all that is used of one
+    except ssl.SSLError as error:
+        raise _refused(error) from None
+    seen.secured_at = session.now if tls else 0
+    return connection
+
+
+class _Place:
+    """Where the page goes: the screen, or a file, which is made when there is something for it."""
+
+    def __init__(self, session: Session, file: str | None, remote_name: bool) -> None:
+        self._session = session
+        self._file = file
+        self._remote_name = remote_name
+
+    def named(self, url: str, path: str) -> None:
+        """With -O the file has the page's name. Raises ConfigError for one without."""
+        if self._remote_name:
+            self._file = path.partition("?")[0].rpartition("/")[2]
+            if not self._file:
+                raise ConfigError(f"{url} names no file for -O: give one with -o")
+
+    def opened(self, until_end: ExitStack) -> Callable[[bytes], object]:
+        """What takes its octets. Raises OSError."""
+        if self._file is None or self._file == "-":
+            return self._session.out.raw
+        return until_end.enter_context(open(self._session.path(self._file), "wb")).write
 
 
 class _Tls:
@@ -111,13 +220,11 @@ class _Tls:
         return stream
 
 
-def _refused(session: Session, error: ssl.SSLError) -> int:
+def _refused(error: ssl.SSLError) -> _Failed:
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = f"{error.verify_message} (-k takes it all the same)"
-        session.out.error(f"curl: the certificate is not to be trusted: {reason}")
-        return _NOT_TRUSTED
-    session.out.error(f"curl: no TLS with that server: {error.reason or error}")
-    return _NO_TLS
+        return _Failed(_NOT_TRUSTED, f"the certificate is not to be trusted: {reason}")
+    return _Failed(_NO_TLS, f"no TLS with that server: {error.reason or error}")
 
 
 def _target(url: str) -> tuple[bool, str, int, str, str]:
@@ -159,26 +266,13 @@ def _say(session: Session, verb: str, path: str, asked: dict[str, str], answer: 
     session.out.error(f"> {verb} {path} HTTP/1.1")
     for name, value in asked.items():
         session.out.error(f"> {name}: {value}")
-    for line in _heading(answer):
+    for line in _heading(answer).decode("latin-1").splitlines()[:-1]:
         session.out.error(f"< {line}")
 
 
-def _heading(answer: http.client.HTTPResponse) -> list[str]:
+def _heading(answer: http.client.HTTPResponse) -> bytes:
+    """The status and the headers, as they came."""
     version = "1.1" if answer.version == 11 else "1.0"
-    return [
-        f"HTTP/{version} {answer.status} {answer.reason}",
-        *(f"{name}: {value}" for name, value in answer.getheaders()),
-    ]
-
-
-def _write(
-    session: Session, until_end: ExitStack, answer: http.client.HTTPResponse, file: str | None, heading: bool
-) -> None:
-    if file is None or file == "-":
-        put: Any = session.out.raw
-    else:
-        put = until_end.enter_context(open(session.path(file), "wb")).write  # noqa: SIM115
-    if heading:
-        put("".join(f"{line}\r\n" for line in [*_heading(answer), ""]).encode("latin-1", "replace"))
-    while piece := answer.read(CHUNK):
-        put(piece)
+    lines = [f"HTTP/{version} {answer.status} {answer.reason}"]
+    lines += [f"{name}: {value}" for name, value in answer.getheaders()]
+    return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1", "replace")

@@ -55,9 +55,28 @@ def test_curl_follows_redirections_and_posts(shell):
         server.close()
 
     shell.at(0, serve)
-    assert shell.ok("curl -L -d a=1 http://10.0.0.2/here") == "done\n"
+    assert shell.ok("curl -L -d a=1 -w '%{num_redirects} %{num_connects} %{method}' http://10.0.0.2/here").endswith(
+        "done\n1 2 GET"
+    )
     assert [request.split()[:2] for request in asked] == [[b"POST", b"/here"], [b"GET", b"/there"]]
     assert asked[0].endswith(b"a=1")
+
+
+def test_curl_w_tells_of_the_transfer_in_curl_s_words(web, tmp_path):
+    form = "%{http_code} %{size_download} %{speed_download} %{time_connect} %{time_total} 100%% %{remote_ip}\\n"
+    line = web.ok(f"curl -s -o /dev/null -w '{form}' http://10.0.0.2/page.txt")
+    code, size, speed, connect, total, percent, address = line.split()
+    assert (code, size, percent, address) == ("200", "7000", "100%", "10.0.0.2")
+    assert float(connect) == pytest.approx(0.02, abs=0.021)  # a round trip, and perhaps one of ARP
+    assert float(total) > float(connect)
+    assert int(speed) == pytest.approx(7_000 / float(total), abs=1)
+    (tmp_path / "form").write_text("%{errormsg}|%{exitcode}|%{http_code}")
+    assert web.run(f"curl -s -w @{tmp_path}/form http://10.0.0.2:81/") == (
+        7, "cannot connect to 10.0.0.2 port 81: Connection refused|7|000", "",
+    )  # fmt: skip
+    assert "there is http_code" in web.bad("curl -w %{http_cod} http://10.0.0.2/page.txt")
+    assert "No such file" in web.bad("curl -w @nosuch http://10.0.0.2/page.txt", 1)
+    assert "Connection refused" in web.bad("curl -sS http://10.0.0.2:81/", 7)
 
 
 def test_curl_of_what_is_no_http_is_one_line(shell, services):
