@@ -63,7 +63,8 @@ def _ipython() -> Iterator[None]:
     except ImportError:
         yield
         return
-    whole = InteractiveShell.showtraceback
+    kind: Any = InteractiveShell
+    whole = kind.showtraceback
 
     def showtraceback(shell: Any, *args: Any, running_compiled_code: bool = False, **how: Any) -> None:
         error = sys.exc_info()[1]
@@ -73,8 +74,8 @@ def _ipython() -> Iterator[None]:
         else:
             whole(shell, *args, running_compiled_code=running_compiled_code, **how)
 
-    InteractiveShell.showtraceback = showtraceback
+    kind.showtraceback = showtraceback
     try:
         yield
     finally:
-        InteractiveShell.showtraceback = whole
+        kind.showtraceback = whole
