@@ -114,6 +114,8 @@ class Session:
             entry = find(name)
             rest = [word for word in words[1:] if word not in JSON] if entry.json else words[1:]
             self.out.json = len(rest) < len(words) - 1
+            if "--help" in rest:  # click would print it where the stack runs, and not to who asks
+                entry, rest = find("help"), [entry.name]
             return self._call(entry.load(), entry.name, rest)
         except click.UsageError as error:
             return self._failed(f"{name}: {error.format_message().rstrip('.')} (see help {name})", USAGE)

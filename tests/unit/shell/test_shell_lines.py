@@ -64,6 +64,13 @@ def test_clear_where_no_terminal_is_says_nothing(shell):
     assert shell.ok("clear").startswith("\x1b[H\x1b[2J")
 
 
+def test_help_option_says_to_the_session_what_help_says(shell, capsys):
+    for name in ("ping", "set", "exit", "help"):
+        assert shell.ok(f"{name} --help") == shell.ok(f"help {name}") != ""
+    assert not shell.session.left
+    assert capsys.readouterr().out == ""
+
+
 def test_told_runs_a_line_in_a_session_of_its_own(shell):
     how = {"simulation": shell.simulation}
     assert told(shell.stack.driver, "set ip.ttl", **how) == (0, "ip.ttl = 64\n", "")
