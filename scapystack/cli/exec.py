@@ -78,8 +78,10 @@ class _Program:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            error = error.with_traceback(_beyond_us(error))
-            sys.excepthook(type(error), error, error.__traceback__)
+            beyond = _beyond_us(error)
+            if beyond is None and isinstance(error, ImportError):  # there is no such program
+                raise ConfigError(str(error)) from None
+            sys.excepthook(type(error), error.with_traceback(beyond), beyond)
             return 1
         finally:
             sys.argv, sys.path[:] = argv, path
@@ -110,8 +112,8 @@ class _Program:
 
 
 def _beyond_us(error: BaseException) -> Any:
-    """The traceback from where the program begins."""
+    """The traceback from where the program begins; None if it has not begun."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename in (__file__, runpy.__file__, "<frozen runpy>"):
         trace = trace.tb_next
-    return trace or error.__traceback__
+    return trace

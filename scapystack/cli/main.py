@@ -78,18 +78,19 @@ class Program(click.Group):
         except BaseException as error:
             if words[:1] == ["--debug"] and not isinstance(error, SystemExit):
                 raise
-            status = _report(error)
+            status = _report(error, words)
         _flush()
         sys.exit(status if isinstance(status, int) else 0)
 
 
-def _report(error: BaseException) -> int:
+def _report(error: BaseException, words: list[str]) -> int:
     """Say what went wrong in one line; the exit status for it."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return 2
     if isinstance(error, click.UsageError):
-        where = error.ctx.command_path if error.ctx else "scapystack"
+        asked = " ".join(word for word in words[:1] if word in COMMANDS)
+        where = error.ctx.command_path if error.ctx else f"scapystack {asked}".rstrip()
         return _say(where, f"{error.format_message().rstrip('.')} (see {where} --help)", 2)
     if isinstance(error, click.ClickException):
         return _say("scapystack", error.format_message(), 2)

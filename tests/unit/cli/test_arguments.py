@@ -47,7 +47,7 @@ BAD = [
     ("run --serve echo,nosuch", "no service named 'nosuch'"),
     ("run --serve echo:0", "is not a port for echo"),
     ("run --serve http --dir /nosuch/directory", "no directory"),
-    ("run -w", "-w"),
+    ("run -w", "scapystack run: Option '-w' requires an argument (see scapystack run --help)"),
     ("plot", "FILE"),
     ("plot /nosuch/file.pcap -o x.pdf", "ends in .png or .svg"),
     ("plot /nosuch/file.pcap -o x.txt", "only a ladder is text"),

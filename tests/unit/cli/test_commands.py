@@ -11,6 +11,7 @@ import pytest
 
 from scapystack.base.addr import mac
 from scapystack.base.config import StackConfig
+from scapystack.base.errors import ConfigError
 from scapystack.base.frames import Frame
 from scapystack.cli import clients, demo, doctor, guardian, logs, nc, options, run
 from scapystack.cli.exec import _Program as run_program
@@ -40,6 +41,22 @@ def test_exec_a_program_that_fails_shows_its_own_lines_alone(tmp_path, capsys):
     told = capsys.readouterr().err
     assert told.startswith(f'Traceback (most recent call last):\n  File "{program}", line 5, in <module>\n')
     assert told.endswith("ValueError: 3\n")
+
+
+@pytest.mark.parametrize("words", [("python", "-c", "1 +"), ("python", "FILE")])
+def test_exec_a_program_that_cannot_be_read_shows_its_line_alone(tmp_path, capsys, words):
+    program = tmp_path / "program.py"
+    program.write_text("1 +\n")
+    assert run_program(tuple(str(program) if word == "FILE" else word for word in words))() == 1
+    told = capsys.readouterr().err
+    assert told.startswith("  File ")
+    assert told.endswith("SyntaxError: invalid syntax\n")
+
+
+def test_exec_a_program_that_is_not_there_is_one_line(tmp_path):
+    for words in (("python", "-m", "no_such_module"), ("python", str(tmp_path))):
+        with pytest.raises(ConfigError, match=r"No module named no_such_module|can't find '__main__' module"):
+            run_program(words)()
 
 
 # --- options
