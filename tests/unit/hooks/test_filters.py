@@ -140,7 +140,7 @@ LEFT_OPEN = [
     IP(src="10.0.0.1") / TCP(dport=5000),
     Raw(),
     Padding(),
-    lambda packet: False,
+    pytest.param(lambda packet: False, id="a predicate"),
 ]
 
 
