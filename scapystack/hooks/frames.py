@@ -80,7 +80,11 @@ class Hooks:
                     if verdict is each and each.iface is not None:
                         passed.append(each)
                         continue
-                    for result in verdict if isinstance(verdict, list) else (verdict,):
+                    results = verdict if isinstance(verdict, list) else (verdict,)
+                    for result in results:
+                        if not isinstance(result, Frame | Later | None):
+                            raise TypeError(f"a hook returns frames, not {type(result).__name__}")
+                    for result in results:
                         if result is None:
                             self._core.counters["hooks.drop.rx" if way == "rx" else "hooks.drop.tx"] += 1
                         else:
@@ -94,8 +98,6 @@ class Hooks:
     def _take(self, way: str, result: Frame | Later, of: Frame, rest: tuple[Hook, ...], passed: list[Frame]) -> None:
         """One thing that a hook made of the frame `of`."""
         frame = result.frame if isinstance(result, Later) else result
-        if not isinstance(frame, Frame):
-            raise TypeError(f"a hook returns frames, not {type(frame).__name__}")
         if frame.iface is None:  # one that the hook made itself
             frame.iface = of.iface
         if isinstance(result, Frame):

@@ -21,6 +21,7 @@ WAYS = ("rx", "tx")
 LEVELS = ("frame", "ip", "segment")
 _IPV4, _IPV6 = b"\x08\x00", b"\x86\xdd"
 _TCP = 6
+_ETHER, _TCP_LEN, _TCP_CSUM = 14, 20, 16
 COMPUTED = {
     "IP": ("ihl", "len", "chksum"),
     "IPv6": ("plen",),
@@ -184,8 +185,13 @@ def frame_for(packet: Any, like: Frame, octets: bytes) -> Frame:
 
 
 def _framed(octets: bytes, like: Frame) -> Frame:
+    """In place of a super-segment one is still a super-segment, for a link to cut, if it has that much text."""
     frame = Frame(octets, (), like.iface)
     frame.at = like.at
+    if like.gso_size and has_level(frame, "segment") and octets[12:14] == _IPV4:
+        start = _ETHER + (octets[_ETHER] & 0xF) * 4
+        if len(octets) >= start + _TCP_LEN and len(octets) - start - (octets[start + 12] >> 4) * 4 > like.gso_size:
+            frame.gso_size, frame.csum_start, frame.csum_offset = like.gso_size, start, _TCP_CSUM
     return frame
 
 

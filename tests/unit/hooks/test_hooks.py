@@ -9,8 +9,10 @@ from scapy.packet import Raw
 
 from scapystack import Stack
 from scapystack.base.errors import ConfigError
+from scapystack.base.frames import Frame
 from scapystack.hooks import DROP, Delay, PacketHook
 from scapystack.link.memory import MemoryLink
+from scapystack.stack import NetStack
 from tests.harness.duo import Duo
 from tests.harness.ip import Wire
 
@@ -220,6 +222,26 @@ def test_hook_that_changes_one_piece_of_a_super_segment_changes_it_alone(duo):
     assert counters(duo.two)["tcp.drop.checksum"] == 0
 
 
+@pytest.mark.parametrize("way", ["rx", "tx"])
+def test_hook_that_changes_a_whole_super_segment_leaves_the_cutting_to_the_link(way):
+    with Duo(offload=way == "rx") as duo:
+        duo.connect()
+        sizes, changed = [], []
+        host = duo.one if way == "tx" else duo.two
+
+        @host.hook(way, "segment", whole=True)
+        def nearer(segment):
+            segment.underlayer.ttl = 9
+            changed.append(len(segment.payload))
+            return segment
+
+        duo.two.net.taps.append(lambda way, frame: sizes.append(len(frame)))
+        duo.send(40_000)
+        assert max(changed) > 5_000
+        assert max(sizes) == 1514 or way == "rx"
+        assert counters(duo.two)["tcp.drop.checksum"] == 0
+
+
 def test_unhook_takes_away_and_says_so_where_there_is_none(duo):
     seen = []
     duo.one.hook("rx")(seen.append)
@@ -307,3 +329,12 @@ def test_hook_error_without_a_driver_is_the_callers():
     wire.net.hooks.rx.append(PacketHook(lambda packet: 1 / 0, "rx"))
     with pytest.raises(ZeroDivisionError):
         wire.send(wire.rx(ICMP(id=1)))
+
+
+def test_hook_of_frames_whose_list_ends_in_nonsense_lets_the_frame_pass_once():
+    net, told = NetStack(), []
+    net.core.report = lambda error, where, frame: told.append(str(error))
+    net.hooks.rx.append(lambda frame: [frame, "later"])
+    frame = Frame(bytes(60), (), net.interfaces[0])
+    assert net.hooks.run("rx", frame) == [frame]
+    assert told == ["a hook returns frames, not str"]
