@@ -92,12 +92,12 @@ class FdLoop:
     # -- descriptors -------------------------------------------------------------------------------
 
     def open(self) -> select.epoll:
-        """The descriptors of the loop, made when first needed."""
+        """The descriptors of the loop, made when first needed. Raises OSError (EMFILE)."""
         epoll = self.epoll
         if epoll is None:
-            epoll = self.epoll = select.epoll()
-            self._wakeup = Wakeup()
-            epoll.register(self._wakeup.fd, select.EPOLLIN)
+            epoll, wakeup = select.epoll(), Wakeup()
+            epoll.register(wakeup.fd, select.EPOLLIN)
+            self.epoll, self._wakeup = epoll, wakeup  # both or, where descriptors have run out, neither
         return epoll
 
     def close(self) -> None:

@@ -29,4 +29,5 @@ class Wakeup:
         self._set = False
 
     def __del__(self) -> None:
-        os.close(self.fd)
+        if hasattr(self, "fd"):
+            os.close(self.fd)

@@ -479,6 +479,22 @@ def test_without_run_and_descriptors_of_links_nothing_is_opened(clock):
     driver.close()
 
 
+def test_loop_that_found_no_descriptors_left_opens_them_later(driver, monkeypatch):
+    link = FdLink()
+
+    def none_left(*args):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "eventfd", none_left)
+    with pytest.raises(OSError, match="Too many"):
+        driver.loop.watch(link.fileno())
+    monkeypatch.undo()
+    driver.loop.watch(link.fileno())
+    driver.loop.wake()
+    assert len(driver.loop.ready()) == 1
+    link.close()
+
+
 def test_failing_core_does_not_take_the_processor(driver):
     """A core that cannot be polled is a bug; its deadline stays in the past, and the loop must not spin on it."""
     Alarm(driver, SECOND)
