@@ -122,9 +122,18 @@ class Tasks:
             runnable.popleft().resume()
 
     def close(self) -> None:
-        """End the tasks that still wait: `Ended` is raised in each, and its `finally` clauses run."""
+        """End the tasks that still wait: `Ended` is raised in each, and its `finally` clauses run.
+
+        Raises what the first of these raised, behind the last.
+        """
         self.closed = True
         self.runnable.clear()
+        first: BaseException | None = None
         for task in self.all:
             if task.frame is not None and task is not self.current:
-                task.resume(Ended())
+                try:
+                    task.resume(Ended())
+                except BaseException as error:
+                    first = first or error
+        if first is not None:
+            raise first

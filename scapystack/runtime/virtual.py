@@ -7,6 +7,7 @@ added. Read `driver` first; `scapystack.sim` builds networks on this.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from errno import EDEADLK
 from heapq import heappop, heappush
@@ -187,19 +188,29 @@ class Simulation:
                 drivers.append(driver)
         if len(drivers) > 1:
             drivers.sort(key=_number)
-        for driver in drivers:
-            driver.round()
-            if driver.due is not None:
-                heappush(due, (driver.due, driver.number, driver))
+        try:
+            for driver in drivers:
+                driver.round()
+                if driver.due is not None:
+                    heappush(due, (driver.due, driver.number, driver))
+        except BaseException:
+            for driver in drivers:  # whoever goes on has the rounds that were cut short, and those behind
+                driver.wake()
+            raise
 
     def _call(self, at: Nanoseconds) -> None:
         calls = self._calls
-        due = []
+        due = deque[tuple[Nanoseconds, int, Event]]()
         while calls and calls[0][0] <= at:
-            due.append(heappop(calls)[2])
-        for event in due:
-            if event.call is not None:
-                event.call()
+            due.append(heappop(calls))
+        try:
+            while due:
+                call = due.popleft()[2].call
+                if call is not None:
+                    call()
+        finally:
+            for each in due:  # behind one that has raised
+                heappush(calls, each)
 
     # -- running ---------------------------------------------------------------------------------------
 
@@ -273,6 +284,8 @@ class Simulation:
 
     def close(self) -> None:
         """End every task; close every driver and its links."""
-        self.tasks.close()
-        for driver in self.drivers:
-            driver.close()
+        try:
+            self.tasks.close()
+        finally:
+            for driver in self.drivers:
+                driver.close()

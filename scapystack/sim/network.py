@@ -15,6 +15,7 @@ as the stacks have it. Read `runtime.virtual` first.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Self, TypeAlias
 
@@ -229,12 +230,13 @@ class Network:
 
     def close(self) -> None:
         """End the programs, close every stack and every capture. Harmless when repeated."""
-        self.simulation.tasks.close()
-        for host in self.hosts:
-            host.close()
-        self.simulation.close()
-        for capture in self._captures:
-            capture.close()
+        with ExitStack() as rest:
+            for capture in self._captures:
+                rest.callback(capture.close)
+            rest.callback(self.simulation.close)
+            for host in reversed(self.hosts):
+                rest.callback(host.close)
+            self.simulation.tasks.close()
 
     def __enter__(self) -> Self:
         return self

@@ -127,3 +127,49 @@ def test_errors_of_applications_are_raised():
     driver.call_soon(lambda: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         sim.step()
+
+
+def test_error_of_one_stack_leaves_the_rounds_of_the_others_to_whoever_goes_on():
+    sim = Simulation()
+    calls = []
+    for number in range(3):
+        driver = sim.add(NetStack())
+        driver.call_soon(lambda number=number: calls.append(number) or 1 // (number - 1))
+        if number == 1:
+            driver.call_soon(lambda: calls.append("behind it"))
+    with pytest.raises(ZeroDivisionError):
+        sim.step()
+    sim.run()
+    assert calls == [0, 1, "behind it", 2]
+
+
+def test_error_of_a_call_leaves_those_of_the_same_time_to_whoever_goes_on():
+    sim = Simulation()
+    seen = []
+    for number in range(3):
+        sim.at(SECOND, lambda number=number: seen.append(number) or 1 // (number - 1))
+    with pytest.raises(ZeroDivisionError):
+        sim.run()
+    sim.run()
+    assert (seen, sim.now) == ([0, 1, 2], SECOND)
+
+
+def test_close_ends_all_where_a_program_raises_on_its_way_out():
+    sim = Simulation()
+    ends = []
+
+    def program(name):
+        try:
+            sim.sleep(SECOND)
+        finally:
+            ends.append(name)
+            raise ValueError(name)
+
+    for name in ("one", "two"):
+        sim.start(lambda name=name: program(name), name)
+    driver = sim.add(NetStack(), MemoryLink.pair()[0])
+    sim.step()
+    with pytest.raises(ValueError, match="one"):
+        sim.close()
+    assert ends == ["one", "two"]
+    assert driver.links == {}

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from functools import partial
 
 import pytest
 
@@ -295,6 +296,26 @@ def test_coroutines_and_blocking_programs_share_a_network(pair):
     assert client.result() == [b"ONE\n", b"TWO\n"]
     assert times == [1, 2, 3]
     assert served.result() == pytest.approx(3.09)
+
+
+def test_close_closes_captures_where_a_program_raises_on_its_way_out(pair, tmp_path):
+    net, a, b = pair
+    capture = net.capture(tmp_path / "all.pcapng")
+    closed = []
+    for each in (b, capture):
+        each.close = partial(lambda close, each: (closed.append(each), close()), each.close, each)
+
+    def wait(host):
+        try:
+            host.sleep(5)
+        finally:
+            raise ValueError("mine")
+
+    a.spawn(wait)
+    net.run(1)
+    with pytest.raises(ValueError, match="mine"):
+        net.close()
+    assert closed == [b, capture]
 
 
 def test_close_ends_a_coroutine_session_without_a_word(pair, caplog):
