@@ -327,7 +327,9 @@ class Driver:
     def next_at(self) -> Nanoseconds | None:
         """When the next round is due (0: at once), by the stack's deadlines and the links'; None for never."""
         stack = self.stack
-        if stack.core.ready or self._calls:
+        core = stack.core
+        # what is left in the latter two is of a hook or a tap that sent while frames were taken
+        if core.ready or self._calls or core.outbox or stack.tcp.dirty:
             return 0
         at = stack.next_deadline()
         for link in self._timed:

@@ -164,6 +164,30 @@ def test_hook_delay_may_carry_another_packet(duo):
     assert duo.one.net.interfaces[1].rx_frames == 4  # ARP, the reply before, two now
 
 
+@pytest.mark.parametrize("kind", ["datagram", "connection"])
+def test_hook_that_sends_has_it_leave_at_once(duo, kind):
+    """And not with whatever makes the next round."""
+    came = []
+    duo.connect()
+    endpoint = duo.server.endpoint
+    if kind == "datagram":
+        endpoint = duo.two.net.udp.bind(bytes(4), 9)
+        endpoint.connect(b"\x0a\0\0\1", 9)
+    send = endpoint.write if kind == "connection" else endpoint.send
+
+    @duo.two.hook("tx", "ip", filter=ICMP(type=0))
+    def beside(packet):
+        send(b"beside it")
+
+    duo.one.hook("rx", "ip", filter=lambda packet: packet[Raw].load == b"beside it")(
+        lambda packet: came.append(duo.simulation.now)
+    )
+    begun = duo.simulation.now
+    duo.one.ping("10.0.0.2")
+    duo.simulation.run_for(1)
+    assert came == [begun + 20_000_000]
+
+
 def test_hook_held_frame_skips_hooks_that_were_removed(duo):
     def second(packet):
         return DROP
