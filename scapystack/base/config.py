@@ -206,7 +206,7 @@ class StackConfig:
         known = self.names()
         lasts = {each.partition(".")[2]: each for each in known}
         like = name.lower()
-        near = [each for each in known if like and like in each]
+        near = [each for each in known if len(like) > 2 and like in each]
         near += get_close_matches(like, known)
         near += [lasts[each] for each in get_close_matches(like.rpartition(".")[2], lasts)]
         about = f"did you mean {', '.join(list(dict.fromkeys(near))[:_MOST_NEAR])}? " if near else ""

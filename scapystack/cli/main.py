@@ -52,6 +52,17 @@ class Program(click.Group):
         command: click.Command = import_module(f"scapystack.cli.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is called; for one that there is not, those that are like it."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches  # noqa: PLC0415 - for a mistake alone
+
+            near = get_close_matches(args[0], COMMANDS)
+            ctx.fail(f"No such command {args[0]!r}" + (f", did you mean {' or '.join(near)}?" if near else ""))
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in `--help`, without importing any of them."""
         with formatter.section("Commands"):

@@ -96,6 +96,10 @@ def find(name: str) -> Entry:
     near = [known for known in COMMANDS if known.startswith(name)]
     if len(near) == 1:
         return COMMANDS[near[0]]
+    if not near:
+        from difflib import get_close_matches  # noqa: PLC0415 - for a mistake alone
+
+        near = get_close_matches(name, COMMANDS)
     about = f"it could be {', '.join(near)}" if near else "help lists those there are"
     raise ConfigError(f"there is no such command; {about}")
 

@@ -9,6 +9,7 @@ from scapystack.cli.main import COMMANDS, program
 
 BAD = [
     ("nosuch", "No such command 'nosuch'"),
+    ("pign 10.0.0.2", "No such command 'pign', did you mean ping?"),
     ("--nosuch", "No such option"),
     ("run --nosuch", "--nosuch"),
     ("run extra", "extra"),

@@ -85,6 +85,7 @@ BAD = [
     ("exit now", "unexpected extra argument"),
     ("stat --nosuch", "No such option"),
     ("ip", "say which"),
+    ("pign 10.0.0.2", "it could be ping"), ("help pign", "it could be ping"),
     ("ip nosuch", "no object 'nosuch'"),
     ("ip addr nosuch", "no verb 'nosuch'"),
     ("ip addr add 10.0.0.9/24", "dev IFACE is missing"),
