@@ -23,7 +23,7 @@ from scapystack.layers.tcp.state import CLOSED, STATE_NAMES, SYNCHRONIZED
 from scapystack.layers.tcp.user import Connection
 from scapystack.repl.account import account as account_for
 from scapystack.repl.gate import Gate
-from scapystack.repl.packets import ip_of, ip_packet
+from scapystack.repl.packets import ip_of, ip_packet, octets
 from scapystack.repl.records import Record
 from scapystack.repl.table import Table, show_variables
 
@@ -94,7 +94,7 @@ class Conn:
 
     # -- the next segment --------------------------------------------------------------------------------
 
-    def next(self, payload: bytes = b"") -> Any:
+    def next(self, payload: bytes | str = b"") -> Any:
         """The very segment that would leave now, as an `IP` packet with every number filled in; nothing is sent.
 
         The first that `hold` keeps back; else what the output pass would send, with `payload` behind what is
@@ -107,11 +107,12 @@ class Conn:
                 if way == "tx":
                     return ip_of(finished(frame))
         self._check_alive()
+        text = octets(payload)
         trial = Fork(self)
         with trial.stack.driver.entered():
             copy = trial.connection
-            if payload:
-                copy.write(payload)
+            if text:
+                copy.write(text)
             copy.mark_dirty()
         sent = trial.sent()
         if not sent:
@@ -154,7 +155,7 @@ class Conn:
                 )
             )  # fmt: skip
 
-    def from_peer(self, payload: bytes = b"", **fields_: Any) -> Any:
+    def from_peer(self, payload: bytes | str = b"", **fields_: Any) -> Any:
         """The segment that the peer would send next, as far as we can know, for `inject`: `c.from_peer(flags="R")`."""
         with self.stack.driver.lock:
             c = self.connection
@@ -165,8 +166,11 @@ class Conn:
                 "sport": c.remote_port, "dport": c.local_port, "seq": c.rcv_nxt, "ack": c.snd_nxt,
                 "flags": "PA" if payload else "A", "window": min(c.snd_wnd >> c.snd_wscale, 0xFFFF), "options": options,
             }  # fmt: skip
-            made = IP(src=_text(c.remote_addr), dst=_text(c.local_addr)) / TCP(**{**numbers, **fields_})
-        return IP(bytes(made / payload if payload else made))
+            try:
+                made = IP(src=_text(c.remote_addr), dst=_text(c.local_addr)) / TCP(**{**numbers, **fields_})
+            except (AttributeError, ValueError, TypeError) as error:
+                raise ConfigError(f"TCP has no such fields: {', '.join(fields_)} ({error})") from None
+        return IP(bytes(made / octets(payload) if payload else made))
 
     def inject(self, packet: Any) -> Any:
         """Have a packet come as if the peer had sent it; it, as it came, for `explain`. `hold` does not hold it.
@@ -280,7 +284,7 @@ class Conn:
     def write(self, data: bytes | str) -> int:
         """Send octets in the ordinary way; how many were taken."""
         with self.stack.driver.entered():
-            return self.connection.write(data.encode() if isinstance(data, str) else data)
+            return self.connection.write(octets(data))
 
     def recv(self, n: int = 65_536, timeout: float = _WAIT_S) -> bytes:
         """Up to `n` octets, b"" at the end or where none came within `timeout` seconds."""

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from scapystack.base.addr import Prefix
 from scapystack.base.config import StackConfig
+from scapystack.base.errors import ConfigError
 from scapystack.base.types import SECOND
+from scapystack.layers.tcp.state import CLOSED
 from scapystack.layers.tcp.tcb import NEVER
 from scapystack.layers.tcp.user import Connection
 from scapystack.link.memory import MemoryLink
@@ -117,4 +119,8 @@ def _copy(source: Connection, stack: Stack, link: MemoryLink) -> Connection:
 
 def fork(c: Conn) -> Fork:
     """An independent copy of a connection, of a copy too. Raises ConfigError for one that has ended."""
+    if not isinstance(c, Conn):
+        raise ConfigError(f"fork(c) takes the handle of a connection, as conns() has them, not {type(c).__name__}")
+    if c.connection.state == CLOSED:
+        raise ConfigError("the connection has ended: there is nothing to go on with")
     return Fork(c)

@@ -19,6 +19,15 @@ from scapystack.base.types import SECOND, Nanoseconds
 from scapystack.hooks.packets import COMPUTED
 
 
+def octets(text: Any) -> bytes:
+    """What a person wants said: octets, or text. Raises ConfigError."""
+    if isinstance(text, str):
+        return text.encode()
+    if not isinstance(text, bytes | bytearray | memoryview):
+        raise ConfigError(f"octets or text are sent, not {type(text).__name__}")
+    return bytes(text)
+
+
 def lowest(packet: Any) -> Any:
     """The first layer of what `packet` is a layer of."""
     while packet.underlayer is not None and packet.underlayer.payload is packet:

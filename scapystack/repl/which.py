@@ -18,7 +18,9 @@ class Which:
         self._stack: weakref.ref[Stack] | None = None
 
     def use(self, stack: Stack) -> None:
-        """Ask this one from now on."""
+        """Ask this one from now on. Raises ConfigError for what is none."""
+        if not hasattr(stack, "conns"):
+            raise ConfigError(f"use(stack) takes a Stack of scapystack.all, not {type(stack).__name__}")
         self._stack = weakref.ref(stack)
 
     @property

@@ -5,6 +5,8 @@ from scapy.layers.inet import IP, TCP
 from scapy.plist import PacketList
 
 from scapystack.base.errors import ConfigError
+from scapystack.repl import which
+from scapystack.repl.fork import fork
 from tests.unit.repl.world import World
 
 
@@ -184,3 +186,24 @@ def test_listen_gives_handles(world):
     c = listener.accept(5)
     assert c.recv() == b"hi"
     assert "*:7 half-open=0" in repr(listener)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "c.next(5)", "c.write(5)", "c.sr1(None)", "c.from_peer(5)", "c.from_peer(nosuch=1)", "c.from_peer(flags='QQ')",
+        "fork(5)", "fork(ended)", "use(5)", "ended.next()",
+    ],
+)  # fmt: skip
+def test_conn_misused_is_a_line_and_no_traceback(world, line):
+    ended, _ = world.connect(81)
+    ended.rst()
+    c, _ = world.connect()
+    with pytest.raises(ConfigError):
+        eval(line, {"c": c, "ended": ended, "fork": fork, "use": which.use})
+
+
+def test_conn_takes_text_wherever_it_takes_octets(world):
+    c, _ = world.connect()
+    assert bytes(c.next("text")[TCP].payload) == bytes(c.from_peer("text")[TCP].payload) == b"text"
+    assert c.write("text") == 4
