@@ -249,6 +249,13 @@ def checked(options: dict[str, Any]) -> str:
     name = options["tap"]
     if len(name.encode()) > 15 or "/" in name or any(map(str.isspace, name)):
         raise ConfigError(f"{name!r} cannot be an interface's name (15 letters at most, no blanks)")
+    written = [options["capture"], options.get("record"), options.get("trace")]
+    if "-" in written[1:]:
+        raise ConfigError("--record and --trace write files: - is none")
+    paths = [os.path.realpath(path) for path in written if path]
+    files = [path for path in paths if os.path.isfile(path) or not os.path.exists(path)]  # /dev/null may take all
+    if len(set(files)) < len(files):
+        raise ConfigError("-w, --record and --trace need a file each")
     if options["netns"] == "":
         raise ConfigError("'' cannot be a namespace's name")
     if options["direct"] and options["bridge"]:
