@@ -249,13 +249,7 @@ def checked(options: dict[str, Any]) -> str:
     name = options["tap"]
     if len(name.encode()) > 15 or "/" in name or any(map(str.isspace, name)):
         raise ConfigError(f"{name!r} cannot be an interface's name (15 letters at most, no blanks)")
-    written = [options["capture"], options.get("record"), options.get("trace")]
-    if "-" in written[1:]:
-        raise ConfigError("--record and --trace write files: - is none")
-    paths = [os.path.realpath(path) for path in written if path]
-    files = [path for path in paths if os.path.isfile(path) or not os.path.exists(path)]  # /dev/null may take all
-    if len(set(files)) < len(files):
-        raise ConfigError("-w, --record and --trace need a file each")
+    _check_files([options["capture"], options.get("record"), options.get("trace")])
     if options["netns"] == "":
         raise ConfigError("'' cannot be a namespace's name")
     if options["direct"] and options["bridge"]:
@@ -272,6 +266,16 @@ def checked(options: dict[str, Any]) -> str:
     if not peer and not options["bridge"]:
         raise ConfigError(f"{network} leaves no address for a neighbour: give one with --direct")
     return peer
+
+
+def _check_files(written: list[str | None]) -> None:
+    """What -w, --record and --trace name. Raises ConfigError."""
+    if "-" in written[1:]:
+        raise ConfigError("--record and --trace write files: - is none")
+    paths = [os.path.realpath(path) for path in written if path]
+    files = [path for path in paths if os.path.isfile(path) or not os.path.exists(path)]  # /dev/null may take all
+    if len(set(files)) < len(files):
+        raise ConfigError("-w, --record and --trace need a file each")
 
 
 def ipv4_interface(text: str) -> ipaddress.IPv4Interface:
