@@ -270,6 +270,11 @@ def checked(options: dict[str, Any]) -> str:
 
 def _check_files(written: list[str | None]) -> None:
     """What -w, --record and --trace name. Raises ConfigError."""
+    capture = written[0] or ""
+    if capture.replace(".", "", 1).isdecimal():  # what -w is elsewhere
+        raise ConfigError(
+            f"-w names the file of a capture (./{capture} makes one); a time is --timeout in nc, -W in ping"
+        )
     if "-" in written[1:]:
         raise ConfigError("--record and --trace write files: - is none")
     paths = [os.path.realpath(path) for path in written if path]

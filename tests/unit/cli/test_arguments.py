@@ -94,6 +94,8 @@ BAD = [
     ("nc -l -p 80 10.0.0.1 90", "the port is given twice"),
     ("nc -p 70000 10.0.0.2 80", "-p"),
     ("nc --timeout 0 10.0.0.2 80", "--timeout"),
+    ("nc -w 5 10.0.0.2 80", "a time is --timeout in nc"),
+    ("ping -w 0.5 10.0.0.2", "-W in ping"),
     ("nc --timeout 1e300 10.0.0.2 80", "no number of seconds"),
     ("nc -w - 10.0.0.2 80", "standard output is taken"),
     ("replay", "FILE"),
