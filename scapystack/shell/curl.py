@@ -133,7 +133,7 @@ def _fetch(session: Session, url: str, ask: _Ask, tls: _Tls, place: _Place, seen
                 _say(session, ask.verb, path, asked, answer)
             leads_to = answer.getheader("Location")
             if ask.follow and answer.status in (301, 302, 303, 307, 308) and leads_to:
-                url = urljoin(url, leads_to)
+                url = _joined(url, leads_to)
                 seen.redirects += 1
                 if answer.status <= 303 and not ask.fixed and ask.verb == "POST":
                     ask.verb, ask.data = "GET", None
@@ -227,9 +227,20 @@ def _refused(error: ssl.SSLError) -> _Failed:
     return _Failed(_NO_TLS, f"no TLS with that server: {error.reason or error}")
 
 
+def _joined(url: str, leads_to: str) -> str:
+    """Where a redirection leads. Raises ConfigError."""
+    try:
+        return urljoin(url, leads_to)
+    except ValueError as error:
+        raise ConfigError(f"the answer leads to {leads_to}, which is no URL: {error}") from None
+
+
 def _target(url: str) -> tuple[bool, str, int, str, str]:
     """Whether over TLS, address, port, path and the Host header of a URL. Raises ConfigError."""
-    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+    except ValueError as error:  # brackets around what is no address
+        raise ConfigError(f"{url} is no URL: {error}") from None
     if parts.scheme not in ("http", "https"):
         raise ConfigError(f"{parts.scheme} is not spoken here: give an http:// or https:// URL")
     secure = parts.scheme == "https"

@@ -79,6 +79,19 @@ def test_curl_w_tells_of_the_transfer_in_curl_s_words(web, tmp_path):
     assert "Connection refused" in web.bad("curl -sS http://10.0.0.2:81/", 7)
 
 
+def test_curl_to_what_is_no_url_asked_for_or_answered_is_one_line(shell):
+    def serve():
+        with shell.other.create_server(("", 80)) as server:
+            sock, _ = server.accept()
+            sock.recv(9_999)
+            sock.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://[0]/\r\n\r\n")
+            sock.close()
+
+    assert "is no URL" in shell.bad("curl http://[0]/")
+    shell.at(0, serve)
+    assert "the answer leads to http://[0]/, which is no URL" in shell.bad("curl -L http://10.0.0.2/")
+
+
 def test_curl_of_what_is_no_http_is_one_line(shell, services):
     assert shell.bad("curl http://10.0.0.2:13/", 1) == "curl: no HTTP came from 10.0.0.2: BadStatusLine\n"
     shell.interrupt_after(1_000)
