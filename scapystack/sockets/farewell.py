@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 LONGEST_S = 60.0
 """However well it goes on."""
 _LOOK_S = 0.25
+_LAST_WORD_S = 0.1
+"""For the answers to RSTs: a peer that has not got what was sent before it challenges one (RFC 5961 section 3.2), and
+believes only the next, which answers that."""
 _OWES_NOTHING = (CLOSED, LISTEN, FIN_WAIT_2, TIME_WAIT)
 
 
@@ -57,8 +60,11 @@ def see_out(ground: Ground, patience_s: float) -> None:
     finally:
         with driver.entered() as net:
             net.tcp.observers.remove(moved)
-            for connection in _debtors(net):
+            debtors = _debtors(net)
+            for connection in debtors:
                 net.tcp.reset(connection, 0)
+        if debtors and not all(each.broken for each in driver.links.values()):
+            ground.wait(ground.waiter(), driver.clock() + round(_LAST_WORD_S * SECOND))
 
 
 def _let_go(net: NetStack) -> None:
