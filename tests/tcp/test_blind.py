@@ -186,8 +186,9 @@ def test_challenges_are_throttled_without_a_rhythm() -> None:
     drawn = storm(TcpWire(challenge_acks=100, challenge_period_ms=500), 60)
     assert len(set(periods(drawn))) > 5
     assert len({n for n in drawn if n}) > 20
-    assert drawn == storm(TcpWire(challenge_acks=100, challenge_period_ms=500), 60)
-    assert drawn != storm(TcpWire(challenge_acks=100, challenge_period_ms=500, seed=2), 60)
+    start = drawn[: 10 * 20]
+    assert start == storm(TcpWire(challenge_acks=100, challenge_period_ms=500), 10)
+    assert start != storm(TcpWire(challenge_acks=100, challenge_period_ms=500, seed=2), 10)
 
 
 def test_resets_to_strangers_are_throttled_without_a_rhythm() -> None:
