@@ -22,7 +22,7 @@ demo: $(RUN) ## the stack beside a real Linux kernel (as root), or beside itself
 # without its bytecode kept, each worker and each of a hundred child processes would compile everything again
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(DEV) ## all tests; those on a real TAP need root, and skip with a reason without it
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(DEV) ## ruff, mypy --strict, import contracts
 	@$(BIN)/python -m ruff check .
