@@ -264,10 +264,10 @@ def occupied():
 )
 def test_run_what_cannot_be_is_one_line_and_leaves_nothing(occupied, words, status, told):
     before = links(occupied)
-    with occupied.popen(
+    child = occupied.popen(
         *PROGRAM, "run", *words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as child:
-        out, err = child.communicate(timeout=START_S)
+    )
+    out, err = child.communicate(timeout=START_S)  # one that runs on is killed with the namespace
     assert (child.returncode, out) == (status, "")
     assert len(err.splitlines()) == 1
     assert told in err
