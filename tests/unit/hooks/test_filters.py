@@ -19,6 +19,12 @@ WHO = Ether() / ARP(pdst="10.0.0.2")
 ALL = {"SYN": SYN, "DATA": DATA, "PING": PING, "DNS": DNS, "WHO": WHO}
 
 
+@pytest.fixture(autouse=True)
+def no_layer_above_tcp(monkeypatch):
+    """Another test of this process may have loaded Scapy's HTTP, which would stand in any text from port 80."""
+    monkeypatch.setattr(TCP, "payload_guess", [])
+
+
 def met(filter) -> set[str]:
     match = matcher(filter)
     return {name for name, packet in ALL.items() if match(Frame(bytes(packet)))}
