@@ -34,15 +34,17 @@ def use_codec(wanted: str) -> None:
 gc.disable()  # while tests are collected, nothing is garbage: a second less of four, in each worker
 
 LONGEST = (
-    "interop/test_cli_run", "sim/test_fairness", "interop/test_cli_clients", "interop/test_cli_bench",
-    "interop/test_shell_terminal", "interop/test_kernel_loss", "interop/test_kernel_bulk", "test_benchmarks",
-    "interop/test_repl_ipython", "interop/test_readme_repl", "sim/test_paths_bbr", "fuzz/test_floods",
-    "property/test_two_stacks", "sim/test_paths_reno", "interop/test_link_host", "unit/cli/test_demo", "sim/test_bbr",
-    "sim/test_costs", "interop/test_syn_flood", "conformance/test_conformance", "interop/test_kernel_run",
-    "interop/test_kernel_iperf3", "unit/test_pytest_plugin", "interop/test_kernel_icmp", "interop/test_link_driver",
-    "property/test_codec_property", "interop/test_kernel_options", "interop/test_kernel_aio",
-    "interop/test_kernel_programs", "docs/test_pictures", "fuzz/test_fuzz", "property/test_scoreboard",
-    "replay/test_conversations", "tcp/test_blind", "interop/test_kernel_forward", "interop/test_tapip_manual",
+    "interop/test_cli_run", "unit/plot/test_pictures", "sim/test_fairness", "interop/test_cli_clients",
+    "test_project", "interop/test_cli_bench", "interop/test_shell_terminal", "interop/test_kernel_loss",
+    "interop/test_kernel_bulk", "test_benchmarks", "interop/test_repl_ipython", "interop/test_readme_repl",
+    "sim/test_paths_bbr", "fuzz/test_floods", "property/test_two_stacks", "sim/test_paths_reno",
+    "sim/test_paths_cubic", "interop/test_link_host", "unit/cli/test_demo", "sim/test_bbr", "sim/test_costs",
+    "interop/test_syn_flood", "conformance/test_conformance", "interop/test_kernel_run", "interop/test_kernel_iperf3",
+    "unit/test_pytest_plugin", "interop/test_kernel_icmp", "interop/test_link_driver", "interop/test_kernel_fastopen",
+    "unit/sockets/test_supersocket", "property/test_codec_property", "interop/test_kernel_options",
+    "interop/test_kernel_aio", "interop/test_kernel_programs", "docs/test_pictures", "fuzz/test_fuzz",
+    "property/test_scoreboard", "replay/test_conversations", "tcp/test_pair", "tcp/test_black_hole", "tcp/test_blind",
+    "unit/layers/test_icmp", "interop/test_kernel_forward", "interop/test_tapip_manual",
 )  # fmt: skip
 """The files that take longest, at 2 s and more: handed out first (`make test` tells xdist to keep this order), for
 one that began last would leave the other processors with nothing to do. Others may come at any time."""
