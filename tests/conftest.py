@@ -11,6 +11,7 @@ runs every test that does not choose a codec itself in that mode: slower, and th
 import gc
 import os
 import shutil
+import signal
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -56,6 +57,9 @@ if "SCAPYSTACK_CODEC" in os.environ:
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "program(*names): needs these programs of the distribution")
+    # a shell that starts the tests in the background has them deaf to Ctrl-C, and some send it, to children too
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # sbin is not in an ordinary user's PATH on every system, and ip, nft and ethtool live there
     os.environ["PATH"] = f"{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin"
 

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from scapystack.link.memory import MemoryLink
+from scapystack.runtime import fdloop
 from scapystack.runtime.driver import Driver
 from scapystack.runtime.fdloop import Waiter
 from scapystack.runtime.interrupt import may_be_broken_off
@@ -106,14 +107,15 @@ def led_by_a_waiting_thread(driver):
 
 
 @pytest.fixture
-def led(running):
+def led(running, monkeypatch):
     """A driver whose rounds a thread makes that waits, and this thread."""
-    for _ in range(100):  # between the two the loop may have taken over again, on a machine that is slow
+    monkeypatch.setattr(fdloop, "_GRACE_S", 0.1)  # time for a machine that is slow to start the thread
+    for _ in range(100):  # and if the loop has taken over again in spite of that
         waiting = led_by_a_waiting_thread(running)
         if running.loop.leader is waiting.waiter:
-            break
+            return running, waiting
         waiting.waiter.release()
-    return running, waiting
+    pytest.fail("the loop has never let a thread lead")
 
 
 def test_loop_makes_the_rounds_while_nobody_waits(running):
