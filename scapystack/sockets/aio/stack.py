@@ -7,9 +7,9 @@ asyncio's streams, with our network in place of the kernel's. Read `common` and 
 from __future__ import annotations
 
 import asyncio
-import sys
-from asyncio import BaseProtocol, Future, StreamReader, StreamReaderProtocol, StreamWriter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from asyncio import BaseProtocol, Future, StreamReader, StreamReaderProtocol, StreamWriter, Task
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from weakref import WeakSet
 
@@ -263,7 +263,7 @@ class AsyncStack:
     ) -> StackServer:
         """As `asyncio.start_server`; `how` goes to `create_server`, and so does what is raised."""
         loop = asyncio.get_running_loop()
-        connected = client_connected_cb if sys.version_info >= (3, 12) else _cancellable(client_connected_cb)
+        connected = _sessions(client_connected_cb, loop)
 
         def factory() -> StreamReaderProtocol:
             reader = stream_reader(limit, loop)
@@ -272,20 +272,30 @@ class AsyncStack:
         return await self.create_server(factory, host, port, **how)
 
 
-def _cancellable(client_connected_cb: ClientConnected) -> ClientConnected:
-    """What asyncio does from 3.12 on where a session is cancelled, as all are when a loop ends: it closes the way.
+def _sessions(client_connected_cb: ClientConnected, loop: asyncio.AbstractEventLoop) -> ClientConnected:
+    """What asyncio's streams do with a coroutine for each connection, where one is cancelled as well.
 
-    Before, its own callback raised, and the loop logged that.
+    All are when a loop ends. The connection is closed then; in several releases of Python 3.11 and 3.12 asyncio's
+    own callback raises instead, and the loop logs that.
     """
-
-    async def session(made: Coroutine[Any, Any, None], writer: StreamWriter) -> None:
-        try:
-            await made
-        except asyncio.CancelledError:
-            writer.close()
+    running: set[Task[None]] = set()  # a loop alone lets go of its tasks
 
     def connected(reader: StreamReader, writer: StreamWriter) -> Awaitable[None] | None:
         made = client_connected_cb(reader, writer)
-        return session(made, writer) if asyncio.iscoroutine(made) else made
+        if not asyncio.iscoroutine(made):
+            return made
+        task = loop.create_task(made)
+        running.add(task)
+        task.add_done_callback(partial(ended, writer))
+        return None
+
+    def ended(writer: StreamWriter, task: Task[None]) -> None:
+        running.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            told = "Unhandled exception in client_connected_cb"
+            loop.call_exception_handler({"message": told, "exception": error, "transport": writer.transport})
+        if error is not None or task.cancelled():
+            writer.close()
 
     return connected

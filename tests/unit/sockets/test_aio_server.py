@@ -1,6 +1,7 @@
 """`StackServer` and its promises, which are those of `asyncio.Server`."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -181,5 +182,37 @@ def test_transport_says_what_it_is():
         client.transport.close()
         assert "closed" in repr(client.transport)
         await server.lost
+
+    run(test)
+
+
+@pytest.mark.parametrize("end", ["cancelled", "cancelled before it began", "raises"])
+def test_session_that_fails_closes_its_connection_and_only_an_error_is_told(end):
+    async def test(one, two):
+        loop = asyncio.get_running_loop()
+        told, sessions = [], []
+        loop.set_exception_handler(lambda loop, context: told.append((context["message"], str(context["exception"]))))
+
+        async def session(reader):
+            sessions.append(asyncio.current_task())
+            await reader.readline()
+            raise ValueError("mine")
+
+        def connected(reader, writer):
+            if end == "cancelled before it began":
+                known = asyncio.all_tasks()
+                loop.call_soon(lambda: [task.cancel() for task in asyncio.all_tasks() - known])
+            return session(reader)
+
+        await one.start_server(connected, ONE, 80)
+        reader, writer = await two.open_connection(ONE, 80)
+        if end == "cancelled":
+            await until(lambda: sessions)
+            sessions[0].cancel()
+        writer.write(b"line\n")
+        with suppress(ConnectionResetError):  # by then the line may not have been read
+            assert await reader.read() == b""
+        assert told == ([("Unhandled exception in client_connected_cb", "mine")] if end == "raises" else [])
+        writer.close()
 
     run(test)
