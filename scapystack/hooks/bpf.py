@@ -20,6 +20,7 @@ _SIZES = {0x00: 4, 0x08: 2, 0x10: 1}
 _IMM, _ABS, _IND, _MSH = 0x00, 0x20, 0x40, 0xA0
 _JA, _JEQ, _JGT, _JGE, _JSET = 0x00, 0x10, 0x20, 0x30, 0x40
 _AND, _X, _TAX, _RET_A = 0x50, 0x08, 0x00, 0x10
+_SIGN = 0x8000_0000
 _MAX_STATES = 5_000
 
 State = tuple[int, int | None, int | None]
@@ -66,7 +67,8 @@ class Program:
     def may_take(self, known: Mapping[int, int]) -> bool:
         """Whether it may take octets of which these are `known` (by their offset): False only where it takes none such.
 
-        The program is walked on what is known; where it turns on anything else, both ways. Programs only jump ahead.
+        The program is walked on what is known; where it turns on anything else, both ways. `protochain` makes loops:
+        a state that was met is not entered again.
         """
         todo: list[State] = [(0, 0, 0)]
         met: set[State] = set()
@@ -89,7 +91,7 @@ class Program:
                 if taken is None:
                     todo += [(at + 1 + then, a, x), (at + 1 + other, a, x)]
                 else:
-                    ahead = k if code & 0xF0 == _JA else then if taken else other
+                    ahead = (k ^ _SIGN) - _SIGN if code & 0xF0 == _JA else then if taken else other
                     todo.append((at + 1 + ahead, a, x))
             elif kind == _LD:
                 todo.append((at + 1, _loaded(code, k, x, known), x))

@@ -145,8 +145,15 @@ def _fits(packet: Any, layer: Any, field: str | None, value: Any) -> bool:
     except AttributeError:
         return False
     if isinstance(value, list | tuple | set | frozenset | range) and not isinstance(actual, list | tuple):
-        return any(actual == each for each in value)
-    return bool(actual == value)
+        return any(_is(actual, each) for each in value)
+    return _is(actual, value)
+
+
+def _is(actual: Any, value: Any) -> bool:
+    try:
+        return bool(actual == value)
+    except ValueError:  # Scapy's flags, of letters that another layer's field has
+        return False
 
 
 def _may_fit(packet: Any, wanted: list[Condition]) -> bool:

@@ -43,6 +43,7 @@ def met(filter) -> set[str]:
         ({"IP.src": "10.0.0.1", "dport": 443}, {"DATA"}),
         ({"ARP.pdst": "10.0.0.2"}, {"WHO"}),
         ({"TCP.nothing": 1}, set()),
+        ({"flags": ("S", "DF")}, set()),  # the first such field is IP's, which has no S
         (TCP(flags="S"), {"SYN"}),
         (IP(dst="10.0.0.2") / ICMP(), {"PING"}),
         (TCP(), {"SYN", "DATA"}),
@@ -93,10 +94,10 @@ def test_filter_takes_short_frames():
 # -- super-segments, before they are cut
 
 
-def super_segment(**fields) -> Frame:
+def super_segment(tos=0, **fields) -> Frame:
     """80 > 5000 from 10.0.0.1: three pieces, the last of which has the PSH and 200 octets."""
     tcp = TCP(**{"sport": 80, "dport": 5000, "flags": "PA", "seq": 7, **fields})
-    head = bytes(Ether() / IP(src="10.0.0.1", dst="10.0.0.2", flags="DF") / tcp)
+    head = bytes(Ether() / IP(src="10.0.0.1", dst="10.0.0.2", flags="DF", tos=tos) / tcp)
     return Frame(head, (b"GET " + bytes(2196),), None, CSUM_PARTIAL, 34, 16, 1_000)
 
 
@@ -111,6 +112,7 @@ RULED_OUT = [
     "tcp port 443 and tcp[13] & 8 != 0",
     "ip[8] < 64 and tcp",
     "ether src 02:00:00:00:00:99",
+    "ip protochain 17 and port 443",  # a program with a loop
     {"UDP.dport": 5000},
     {"TCP.dport": (443, 80)},
     {"TCP.dport": 443, "TCP.flags": "PA"},
@@ -170,6 +172,25 @@ def test_filter_takes_no_piece_of_what_it_rules_out(filter):
     for sport, dport in ports:
         whole = super_segment(sport=sport, dport=dport)
         assert not (match.rules_out(whole) and any(match._test(piece) for piece in split(whole)))
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_filter_that_takes_a_piece_by_any_field_or_octets_rules_nothing_out(number):
+    whole = super_segment(flags="CPFUA", tos=3)
+    piece = split(whole)[number]
+    packet, octets = piece.packet, piece.data[:60]
+    filters: list[object] = []
+    for layer in packet.layers():
+        for name in packet[layer].default_fields:
+            filters += [{f"{layer.__name__}.{name}": getattr(packet[layer], name)}, {name: getattr(packet, name)}]
+    for size in (1, 2, 4):
+        for at in range(len(octets) - size):
+            value = int.from_bytes(octets[at : at + size])
+            filters += [f"ether[{at}:{size}] = {value}", f"ether[{at}:{size}] <= {value}"]
+    for filter in filters:
+        match = matcher(filter)
+        assert match(piece), filter
+        assert not match.rules_out(whole), filter
 
 
 def test_filter_of_a_layer_that_text_may_hold_rules_nothing_out():
