@@ -158,16 +158,18 @@ class Tcp:
         dirty = self.dirty
         while dirty:
             self.dirty = []
-            for c in dirty:
+            rest = iter(dirty)
+            for c in rest:
                 c.dirty = False
                 if c.state != CLOSED:
                     try:
                         output(c)
                     except Exception as error:  # of a congestion control, or of who stands around what output calls
-                        self.core.failed(error, "in TCP's output")
                         if c.dirty:  # not again in this pass
                             c.dirty = False
                             self.dirty.remove(c)
+                        self.dirty += rest  # which is to be raised, perhaps, and they are marked
+                        self.core.failed(error, "in TCP's output")
             dirty = self.dirty
 
     def expire(self, c: Tcb, now: Nanoseconds) -> None:

@@ -112,11 +112,12 @@ class TimerHeap:
                     if self._failed is None:
                         raise
                     self._failed(error, "in a timer")
-                fired += 1
-                real = owner.next_at()
-                if real is not None:
-                    # an owner that leaves a deadline in the past must not spin this loop for ever
-                    self.arm(owner, max(real, soon))
+                finally:  # where that raises, whoever goes on has the owner's other deadlines
+                    fired += 1
+                    real = owner.next_at()
+                    if real is not None:
+                        # an owner that leaves a deadline in the past must not spin this loop for ever
+                        self.arm(owner, max(real, soon))
             elif real is not None:
                 self.arm(owner, real)
         return fired

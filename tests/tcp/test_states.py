@@ -368,3 +368,18 @@ def test_observer_that_raises_without_a_driver_is_the_callers() -> None:
     wire.tcp.observers.append(failing)
     with pytest.raises(ValueError, match="mine"):
         wire.connect()
+
+
+def test_output_that_raises_without_a_driver_leaves_the_others_to_the_next_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wire = TcpWire()
+    bad, good = [wire.tcp.connect(PEER, PORT) for _ in range(2)]
+    wire.clear()
+    monkeypatch.setattr(demux, "output", lambda c: failing() if c is bad else output(c))
+    bad.mark_dirty()
+    good.mark_dirty()
+    with pytest.raises(ValueError, match="mine"):
+        wire.flush()
+    wire.flush()
+    assert [seg.sport for seg in wire.ip.sent] == [good.local_port]

@@ -1,5 +1,7 @@
 """The lazy heap of deadlines: early ones fire, moved ones wait, nobody spins."""
 
+import pytest
+
 from scapystack.base.timers import TimerHeap
 
 
@@ -203,3 +205,16 @@ def test_owner_that_raises_is_told_of_and_the_others_fire():
     assert told == [("mine", "in a timer")]
     assert good.fired == [5]
     assert heap.next_deadline() == 5 + 10_000_000, "who raised is asked again, and not at once"
+
+
+def test_owner_that_raises_to_the_caller_keeps_its_other_deadlines():
+    heap = TimerHeap()
+    owner = armed(heap, 3)
+
+    def fail(now):
+        raise ValueError("mine")
+
+    owner.expire = fail
+    with pytest.raises(ValueError, match="mine"):
+        heap.expire(5)
+    assert heap.next_deadline() == 5 + 10_000_000
