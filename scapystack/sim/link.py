@@ -55,7 +55,7 @@ class End(BaseLink):
         """The frames that have arrived."""
         frames = self.arrivals.take(self._now, limit)
         if len(self.others) > 1:  # they share it with others
-            frames = [Frame(frame.data, (), None, frame.csum) for frame in frames]
+            frames = [_alike(frame, frame.data) for frame in frames]
         iface = self.iface
         for frame in frames:
             frame.iface = iface
@@ -98,9 +98,14 @@ class End(BaseLink):
 
 
 def _whole(frame: Frame) -> Frame:
-    whole = Frame(finished(frame), (), None, gso_size=frame.gso_size)
+    whole = _alike(frame, finished(frame))
     whole.at = frame.at
     return whole
+
+
+def _alike(frame: Frame, octets: bytes) -> Frame:
+    """With what it takes to cut it, for a super-segment is passed on, and shown to hooks, as on any link."""
+    return Frame(octets, (), None, frame.csum, frame.csum_start, frame.csum_offset, frame.gso_size)
 
 
 class SimLink:

@@ -94,6 +94,26 @@ def test_frames_arrive_cut_and_finished_and_are_not_summed_twice(pair):
     server.close()
 
 
+def test_super_segments_that_pass_whole_are_cut_for_a_hook_and_behind_a_router():
+    with Network(seed=1) as net:
+        a, other, router, b = net.host("a"), net.host("other"), net.router("router"), net.host("b")
+        net.link(a, other, router, whole=True, delay_ms=1)
+        net.link(router, b, delay_ms=1)
+        came, seen = [], []
+        router.ends[0].on_read.append(lambda frame: came.append(len(frame)))
+        router.hook("rx", "segment")(lambda segment: seen.append(len(segment.payload)))
+        server = b.create_server(("", 7))
+        client = a.create_connection((b.address, 7))
+        client.sendall(bytes(50_000))
+        accepted, _ = server.accept()
+        net.run(0.1)
+        assert (accepted.recv(65_536), b.net.interfaces[1].rx_bytes > 50_000) == (bytes(50_000), True)
+        assert max(came) > 10_000
+        assert max(seen) == 1448
+        for each in (client, accepted, server):
+            each.close()
+
+
 def test_corrupted_frame_is_summed_and_dropped(pair):
     net, link, a, b = pair
     link.way(a).corrupt = 1.0
