@@ -28,7 +28,7 @@ State = tuple[int, int | None, int | None]
 
 
 class Program:
-    """A filter expression as a test for the octets of Ethernet frames. 0.9 us a frame.
+    """A filter expression as a test for the octets of Ethernet frames. 0.7 us a frame.
 
     Raises ConfigError: an expression that libpcap does not take, or no libpcap on this machine.
     """
