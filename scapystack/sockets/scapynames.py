@@ -90,7 +90,9 @@ class StackInterface(NetworkInterface):  # type: ignore[misc]
 class ScapyNames:
     """The entries of one stack in Scapy's tables. Any thread."""
 
-    _lock = threading.Lock()  # Scapy's tables are the process's
+    # Scapy's tables are the process's. A socket that is forgotten leaves wherever garbage is collected: in here too,
+    # and in a thread that has a driver's lock, so that one is taken before this, and nothing is waited for with this
+    _lock = threading.RLock()
     _indexes = itertools.count(_FIRST_INDEX)
 
     def __init__(self, stack: Stack) -> None:
@@ -101,7 +103,7 @@ class ScapyNames:
 
     def enter(self) -> Callable[[], None]:
         """See that the entries are there; what to call when they are not needed any more."""
-        with self._lock:
+        with self._stack.driver.lock, self._lock:
             self._users += 1
             if self._users == 1:
                 self._add()
@@ -125,14 +127,13 @@ class ScapyNames:
         if StackProvider not in conf.ifaces.providers:
             conf.ifaces.register_provider(StackProvider)
         provider = conf.ifaces.providers[StackProvider]
-        with self._stack.driver.lock:
-            net = self._stack.net
-            for interface in net.interfaces[1:]:
-                name = _free(f"{interface.name}@stack")
-                made = StackInterface(provider, self._stack, interface, name, next(self._indexes))
-                StackProvider.present[name] = conf.ifaces.data[name] = made
-                self.interfaces.append(made)
-            self._routes = [self._route(entry) for entry in net.routes if entry.iface in net.interfaces[1:]]
+        net = self._stack.net
+        for interface in net.interfaces[1:]:
+            name = _free(f"{interface.name}@stack")
+            made = StackInterface(provider, self._stack, interface, name, next(self._indexes))
+            StackProvider.present[name] = conf.ifaces.data[name] = made
+            self.interfaces.append(made)
+        self._routes = [self._route(entry) for entry in net.routes if entry.iface in net.interfaces[1:]]
         if conf.route is None:
             conf.route = Route()
         conf.route.routes[:0] = self._routes

@@ -16,7 +16,7 @@ from scapystack import Stack
 from scapystack.base.errors import ConfigError
 from scapystack.link.memory import MemoryLink
 from scapystack.runtime.virtual import Simulation
-from scapystack.sockets import claims, supersocket
+from scapystack.sockets import claims, scapynames, supersocket
 
 LIMIT_S = 10
 
@@ -318,6 +318,40 @@ def test_socket_that_is_forgotten_is_closed(stacks):
     one.ping("10.99.0.2", timeout=LIMIT_S)
     assert one.inboxes == set()
     assert one.net.taps == []
+
+
+def test_socket_that_is_forgotten_is_closed_while_another_stack_names_its_interfaces(stacks, monkeypatch):
+    one, two = stacks
+    sock = two.l2socket()
+    sock.itself = sock
+    del sock
+    free = scapynames._free
+    monkeypatch.setattr(scapynames, "_free", lambda name: gc.collect() and free(name))
+    named = threading.Event()
+
+    def name():
+        with one.scapy():
+            named.set()
+
+    threading.Thread(target=name, daemon=True).start()
+    assert named.wait(LIMIT_S)
+    assert not two.scapy_names.interfaces
+
+
+def test_names_are_made_under_the_drivers_lock_first(stacks, monkeypatch):
+    """A thread that has it may collect a socket, which leaves: nobody who lets that wait may wait for the driver."""
+    held = []
+
+    class Lock:
+        def __enter__(self):
+            held.append(stacks[0].driver.inside)
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr(scapynames.ScapyNames, "_lock", Lock())
+    with stacks[0].scapy():
+        assert held == [True]
 
 
 def test_closed_socket_has_no_descriptor(stacks):
