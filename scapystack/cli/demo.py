@@ -22,6 +22,7 @@ import click
 from rich.markup import escape
 
 from scapystack.base.errors import LinkError
+from scapystack.cli.home import leave_routes
 from scapystack.cli.output import console
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def command(capture: str | None, memory: bool, no_offload: bool, codec: str, eve
     from scapystack.runtime.signals import exit_on_signals  # noqa: PLC0415
 
     exit_on_signals()
+    leave_routes()
     out = console(stderr=capture == "-")
     reason = "you asked for it" if memory else why_not_a_tap()
     with ExitStack() as until_end:

@@ -30,7 +30,7 @@ def command(words: tuple[str, ...], **link: Any) -> int:
     machine. The exit status is the program's.
     """
     run = _Program(words)
-    with opened(link) as stack:
+    with opened(link, scapy_routes=True) as stack:
         from scapystack.sockets.module import everywhere  # noqa: PLC0415 - with ssl
 
         with everywhere(stack.socket_module()):

@@ -19,6 +19,7 @@ import click
 from scapystack.base.addr import BROADCAST4, first_neighbour, interface_address, ip, is_multicast, is_unspecified, mac
 from scapystack.base.config import PROFILES, StackConfig
 from scapystack.base.errors import ConfigError
+from scapystack.cli.home import leave_routes
 from scapystack.cli.logs import in_lines
 
 if TYPE_CHECKING:
@@ -110,11 +111,14 @@ class Setup:
 
 
 @contextmanager
-def opened(options: dict[str, Any]) -> Iterator[Stack]:
+def opened(options: dict[str, Any], *, scapy_routes: bool = False) -> Iterator[Stack]:
     """A running stack as the options of `link_options` say; packets of `-v` go to standard error.
 
-    Standard output is the command's own: a capture to it is a ConfigError.
+    Standard output is the command's own: a capture to it is a ConfigError. With `scapy_routes` Scapy knows the host's
+    routes, for programs that send with it.
     """
+    if not scapy_routes:
+        leave_routes()
     if options["capture"] == "-":
         raise ConfigError("standard output is taken by what arrives: give -w the name of a file")
     with setting_up(options, packets_to=sys.stderr) as setup, setup.stack as stack:

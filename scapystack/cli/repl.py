@@ -22,7 +22,7 @@ def command(code: str | None, **link: Any) -> int:
     It has Scapy's names and ours: stack, iface, conns(), explain(), fork(), ...; lsc() lists them. Scapy's sr1(),
     sniff() and so on go through the stack.
     """
-    with opened(link) as stack:
+    with opened(link, scapy_routes=True) as stack:
         import scapystack.all as names  # noqa: PLC0415 - all of Scapy, a second
         from scapystack.repl.console import Console  # noqa: PLC0415
 

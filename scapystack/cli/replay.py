@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scapystack.base.config import PROFILES
+from scapystack.cli.home import leave_routes
 from scapystack.cli.options import overrides, settings_option
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def command(
     """
     from scapystack.replay.run import planned, replay_each  # noqa: PLC0415
 
+    leave_routes()
     plan = planned(role, profile, timed, golden, update_golden, 0, overrides(settings))
     counts: dict[str, int] = dict.fromkeys(_MARKS, 0)
     file = ""

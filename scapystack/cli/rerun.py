@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from scapystack.cli.home import leave_routes
+
 
 @click.command("rerun")
 @click.argument("file", metavar="FILE")
@@ -21,6 +23,8 @@ def command(file: str, until: int | None, interact: bool, capture: str | None, v
     """
     from scapystack.replay.rerun import Rerun  # noqa: PLC0415
 
+    if not interact:
+        leave_routes()
     with _Passing(capture, verbose) as passing, Rerun(file, passing.passed) as again:
         came = again.run(until)
         if again.torn:

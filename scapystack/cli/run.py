@@ -20,6 +20,7 @@ import click
 
 from scapystack import __version__
 from scapystack.base.errors import ConfigError, LinkError
+from scapystack.cli.home import leave_routes
 from scapystack.cli.options import Setup, link_options, recording_options, setting_up
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def command(
     noted = link["capture"] if annotate else None
     if annotate and (noted is None or noted.endswith((".pcap", ".cap", ".dmp"))):
         raise ConfigError("--annotate writes comments beside packets: give -w the name of a pcapng file")
+    leave_routes()
     captured = link["capture"] == "-"  # then standard output is the capture's alone
     if captured and commands:
         raise ConfigError("standard output is the capture's alone: give -w the name of a file beside -c")

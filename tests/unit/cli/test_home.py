@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from scapy.config import conf
 
-from scapystack.cli import home
+from scapystack.cli import home, options
 from scapystack.cli.main import program
 from scapystack.repl.home import settled, usable
 
@@ -76,3 +76,22 @@ def test_console_in_a_home_of_its_own_keeps_its_history_there(tmp_path, monkeypa
         assert conf.histfile == str(tmp_path / "scapy" / "history")
     assert (tmp_path / "scapy").is_dir()
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "unread"), [("ping 10.0.0.1", True), ("repl", False), ("exec -- python -c pass", False)]
+)
+def test_command_leaves_the_host_s_routes_unread_but_where_a_person_may_send_with_scapy(monkeypatch, words, unread):
+    left = []
+    monkeypatch.setattr(options, "leave_routes", lambda: left.append(True))
+    monkeypatch.setattr(options, "setting_up", lambda *words, **how: pytest.fail("a stack was to be made", False))
+    CliRunner().invoke(program, words.split())
+    assert bool(left) == unread
+
+
+def test_scapy_imported_after_its_routes_were_left_has_none_and_knows_its_interfaces():
+    code = (
+        "from scapystack.cli.home import leave_routes; leave_routes(); from scapy.config import conf\n"
+        "from scapy.layers.inet import IP; print(conf.route.routes, 'lo' in conf.ifaces, end='')"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"[] True"
