@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.conformance.scan import ROOT, Citation, Finder, Place, citations, files
+from tests.conformance.scan import ROOT, Citation, Finder, Place, citations, files, may_cite
 
 LISTS = OURSELVES = Path(__file__).parent
 DOCS = ROOT / "docs"
@@ -39,13 +39,17 @@ the attack must pass text both ways when it is over.
 
 
 def read_code() -> Iterator[Citation]:
-    """Every comment and docstring of the program."""
-    return (each for path in files("layers", "scapystack") for each in citations(path))
+    """Every comment and docstring of the program that may cite something."""
+    return _read(files("layers", "scapystack"))
 
 
 def read_tests() -> Iterator[Citation]:
-    """Every comment and docstring of the tests, but for those here: what speaks of citations makes none."""
-    return (each for path in files("tests") if not path.is_relative_to(OURSELVES) for each in citations(path))
+    """The same of the tests, but for those here: what speaks of citations makes none."""
+    return _read(path for path in files("tests") if not path.is_relative_to(OURSELVES))
+
+
+def _read(paths: Iterable[Path]) -> Iterator[Citation]:
+    return (each for path in paths for each in citations(path) if may_cite(each[1]))
 
 
 @dataclass

@@ -1,18 +1,20 @@
 """The table of conformance is whole, true to the sources, and as committed."""
 
+import io
 import subprocess
 import sys
+import tokenize
 
 import pytest
 
 from tests.conformance.__main__ import main
-from tests.conformance.scan import ROOT, Finder, Place, citations, spellings
+from tests.conformance.scan import ROOT, Finder, Place, citations, comments, may_cite, spellings
 from tests.conformance.table import DOCS, Table, read_code, read_tests
 
 
 @pytest.fixture(scope="module")
 def sources():
-    """The sources take three seconds to read; what is planted, none."""
+    """The sources take a second to read; what is planted, none."""
     return list(read_code()), list(read_tests())
 
 
@@ -138,6 +140,19 @@ def test_finder_reads_ids(text, ids):
 )
 def test_finder_tells_what_looks_like_an_id_and_is_none(text, wrong):
     assert FINDER.unknown(text) == wrong
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["x = '#'", 'x = "\\"#"', "x = ''  # here's", 'x = """\n# "no\n"""  # yes', "'''a'b\n#'''#c", "f'#{x}#'", "#", ""],
+)
+def test_comments_are_what_python_takes_for_comments(source):
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    assert list(comments(source)) == [(t.start[0], t.string) for t in tokens if t.type == tokenize.COMMENT]
+
+
+def test_spelling_of_a_row_may_be_cited(table):
+    assert all(may_cite(spelling) for id_ in table.requirements for spelling in spellings(id_))
 
 
 def test_spellings_of_rows_that_hold_several():
