@@ -106,7 +106,7 @@ def _arrow(axes: Axes, source: Any, target: Any, steps: list[tuple[int, int, Mov
     for width, colour, alpha in [(0.8, ink, 0.45)] if not steps else [
         (5.0 - 3 * n, _COLOURS[side], 1.0) for n, (side, _, _) in enumerate(steps)
     ]:  # fmt: skip
-        axes.add_patch(
+        axes.add_artist(  # add_patch asks how far it reaches, which takes as long as drawing it: the limits are ours
             FancyArrowPatch(
                 middle(source),
                 middle(target),
