@@ -71,7 +71,6 @@ def pytest_collection_modifyitems(items):
 
 def pytest_collection_finish():
     """Seven thousand tests and Scapy stay to the end: looking through them was half of all garbage collection."""
-    gc.collect()
     gc.freeze()
     gc.enable()
 

@@ -12,12 +12,12 @@ import pytest
 from scapystack.link.netns import RUN_NETNS
 from tests.interop.netns import Namespace, lacking, stack_on_tap
 
-HERE = Path(__file__).parent
+HERE = f"{Path(__file__).parent}{os.sep}"
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if HERE in item.path.parents:
+        if str(item.path).startswith(HERE):
             item.add_marker(pytest.mark.needs_tap)
 
 

@@ -8,7 +8,6 @@ import pytest
 from scapy.layers.inet import ICMP, TCP
 from scapy.utils import wrpcap
 
-import scapystack.all as names
 from scapystack.link.pcapread import read_capture
 from scapystack.repl.console import Console
 from tests.interop.netns import KERNEL, LIMIT_S, STACK, stack_on_tap
@@ -20,6 +19,8 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 @pytest.fixture
 def console(netns):
     """A console beside a stack on a TAP."""
+    import scapystack.all as names  # noqa: PLC0415 - all of Scapy, a second: not for each worker that reads this file
+
     lan = stack_on_tap(netns, offload=True)
     with lan.stack, Console(lan.stack, vars(names)) as made:
         yield made

@@ -24,9 +24,16 @@ def jain(shares: Sequence[float]) -> float:
 
 
 def shares(
-    first: str, second: str, *, rate: int = RATE, delay_ms: float = DELAY_MS, queue_ms: float = QUEUE_MS, seed: int = 1
+    first: str,
+    second: str,
+    *,
+    rate: int = RATE,
+    delay_ms: float = DELAY_MS,
+    queue_ms: float = QUEUE_MS,
+    seed: int = 1,
+    seconds: int = SECONDS,
 ) -> list[float]:
-    """Octets a second that each of two flows has got in the minute from the second one's start.
+    """Octets a second that each of two flows has got in so many seconds from the second one's start.
 
     That is 5 s and a bit, by the seed, after the first one's, which has the path to itself until then.
     """
@@ -35,9 +42,9 @@ def shares(
     path.sim.run_for(path.rng.below(200) * MILLISECOND)
     path.start(second)
     before = [flow.received for flow in path.flows]
-    path.run(SECONDS)
+    path.run(seconds)
     assert all(flow.intact for flow in path.flows)
-    return [(flow.received - was) / SECONDS for flow, was in zip(path.flows, before, strict=True)]
+    return [(flow.received - was) / seconds for flow, was in zip(path.flows, before, strict=True)]
 
 
 PATHS = {

@@ -16,6 +16,6 @@ def test_jains_index_is_one_for_equals_and_a_half_for_one_of_two() -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("name", ["cubic", "reno"])
 def test_two_flows_share_a_bottleneck_evenly(name: str, seed: int) -> None:
-    shares = fairness.shares(name, name, seed=seed)
+    shares = fairness.shares(name, name, seed=seed, seconds=30)
     assert fairness.jain(shares) > 0.9
     assert sum(shares) > 0.85 * fairness.RATE
