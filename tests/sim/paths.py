@@ -131,8 +131,8 @@ def _cells() -> Iterator[tuple[str, Cell]]:
 CELLS: dict[str, Cell] = dict(_cells())
 
 
-def run(title: str, congestion: str, *, times: int = 1, seed: int = 1) -> Result:
-    """One transfer. Raises AssertionError unless every octet arrives in its place within an hour."""
+def transfer(title: str, congestion: str, *, times: int = 1, seed: int = 1) -> Bottleneck:
+    """One transfer, done. Raises AssertionError unless every octet arrives in its place within an hour."""
     cell = CELLS[title]
     size = cell.size * times
     path = Bottleneck(
@@ -144,16 +144,22 @@ def run(title: str, congestion: str, *, times: int = 1, seed: int = 1) -> Result
     path.sim.run(lambda: flow.done_at is not None or path.sim.now > end)
     assert flow.received == size, f"{title}, {congestion}: {flow.received:,} octets of {size:,} in an hour"
     assert flow.intact, f"{title}, {congestion}: what arrived is not what was sent"
+    return path
+
+
+def result(path: Bottleneck) -> Result:
+    """How the transfer over `path` went."""
     counters = path.drivers[0].stack.counters
-    return Result(int(flow.goodput), counters["tcp.retrans_segs"], counters["tcp.timeouts"])
+    return Result(int(path.flows[0].goodput), counters["tcp.retrans_segs"], counters["tcp.timeouts"])
 
 
 # -- the golden file
 
 
-def check(title: str, congestion: str) -> None:
-    """Run a cell and compare it with the golden file. Raises AssertionError, which says what to do."""
-    expected, found = golden().get((title, congestion)), run(title, congestion)
+def check(title: str, congestion: str, path: Bottleneck | None = None) -> None:
+    """Compare a cell, run now unless it was, with the golden file. Raises AssertionError, which says what to do."""
+    expected = golden().get((title, congestion))
+    found = result(path or transfer(title, congestion))
     assert found == expected, (
         f"{title}, {congestion}: {found} where {GOLDEN.name} has {expected}. If that is what the change was"
         " meant to do: python -m tests.sim.paths --update, and look at every line that it changes."
@@ -199,7 +205,7 @@ HEAD = """\
 
 def _run(job: tuple[str, str, int, int]) -> Result:
     title, algorithm, times, seed = job
-    return run(title, algorithm, times=times, seed=seed)
+    return result(transfer(title, algorithm, times=times, seed=seed))
 
 
 def main(argv: list[str] | None = None) -> int:

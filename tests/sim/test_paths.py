@@ -38,31 +38,6 @@ def test_cell_that_differs_from_the_golden_file_fails(tmp_path: Path, monkeypatc
         paths.check(title, "reno")
 
 
-@pytest.mark.parametrize("title", [title for title, cell in paths.CELLS.items() if cell.delay_ms == 25])
-def test_fault_of_a_cell_is_met(title: str) -> None:
-    """With these sizes and this seed no cell is clean that is not called so."""
-    cell = paths.CELLS[title]
-    for faults, count in ((cell.faults, cell.size // paths.MSS), (cell.back, cell.size // paths.MSS // 2)):
-        share = faults.get("loss", 0.0)
-        assert not share or share * count > 2
-    path = Bottleneck(
-        "reno", rate=paths.RATE, delay_ms=cell.delay_ms, queue_ms=cell.queue_ms, size=cell.size, tcp=cell.tcp,
-        back=cell.back, **cell.faults,
-    )  # fmt: skip
-    path.sim.run(lambda: path.flows[0].done_at is not None)
-    receiver = path.drivers[1].stack.counters
-    if cell.faults.get("loss"):
-        assert path.way.lost > 1
-    if cell.back.get("loss"):
-        assert path.back.lost > 1
-    if cell.faults.get("reorder") or cell.faults.get("jitter_ms"):
-        assert receiver["tcp.out_of_order"] > 1
-    if cell.faults.get("duplicate"):
-        assert receiver["tcp.drop.old"] > 1
-    if cell.faults.get("corrupt"):
-        assert sum(value for name, value in receiver.items() if ".drop." in name) > 1
-
-
 def test_flow_notices_an_octet_in_a_wrong_place() -> None:
     path = Bottleneck("reno", rate=paths.RATE, delay_ms=1, queue_ms=100, size=3 * PERIOD)
     flow = path.flows[0]
