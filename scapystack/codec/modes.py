@@ -12,12 +12,13 @@ before, by `scapystack.base.guard`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from scapystack.base.codec import Codec
 from scapystack.base.errors import CodecMismatch, ConfigError
 from scapystack.base.types import Buffer
-from scapystack.codec.compiler import compile_layers
+from scapystack.codec.compiler import CompiledLayers, compile_layers
 from scapystack.codec.packets import dissect
 
 MODES = ("compiled", "scapy", "paranoid")
@@ -78,13 +79,20 @@ def make_codec(mode: str = "compiled") -> Codec:
 
 def compiled_pair(layer: Any) -> tuple[Decoder, Encoder]:
     """The compiled decoder and encoder of a layer."""
-    compiled = compile_layers(layer)
+    compiled = _compiled(layer, tuple(layer.fields_desc))
     return compiled.decode, compiled.encode
+
+
+@cache
+def _compiled(layer: Any, fields: tuple[Any, ...]) -> CompiledLayers:
+    """Once for a layer and its fields as they are: all stacks of a process share six, which take 2 ms to make."""
+    return compile_layers(layer)
 
 
 def scapy_pair(layer: Any) -> tuple[Decoder, Encoder]:
     """The same two functions by way of Scapy's packets."""
-    compiled = compile_layers(layer)  # for its size and its fields: no header offsets by hand here either
+    # for its size and its fields: no header offsets by hand here either
+    compiled = _compiled(layer, tuple(layer.fields_desc))
     names = compiled.fields[layer.__name__]
     size = compiled.size
 

@@ -10,7 +10,11 @@ from scapy.packet import Packet
 
 from scapystack.base.errors import CodecMismatch, ConfigError
 from scapystack.codec import MODES
-from scapystack.codec.modes import make_codec, paranoid_pair  # not the one that conftest.use_codec may exchange
+from scapystack.codec.modes import (  # not the make_codec that conftest.use_codec may exchange
+    compiled_pair,
+    make_codec,
+    paranoid_pair,
+)
 
 MAC1, MAC2 = b"\2\0\0\0\0\1", b"\2\0\0\0\0\2"
 SRC, DST = b"\x0a\0\0\1", b"\x0a\0\0\2"
@@ -88,6 +92,17 @@ def test_make_codec_default_and_names():
     assert [make_codec(mode).mode for mode in MODES] == list(MODES)
     with pytest.raises(ConfigError, match="no codec mode 'fast'; one of: compiled, scapy, paranoid"):
         make_codec("fast")
+
+
+def test_compiled_pair_is_made_once_and_anew_for_other_fields():
+    class Changed(Packet):
+        fields_desc = [ByteField("n", 0)]
+
+    first = compiled_pair(Changed)
+    assert compiled_pair(Changed) == first
+    assert make_codec().decode_tcp is make_codec().decode_tcp
+    Changed.fields_desc = [ShortField("n", 0)]
+    assert compiled_pair(Changed)[1](1) == b"\0\1"
 
 
 class Drifts(Packet):
