@@ -96,7 +96,7 @@ def test_make_codec_default_and_names():
 
 def test_compiled_pair_is_made_once_and_anew_for_other_fields():
     class Changed(Packet):
-        fields_desc = [ByteField("n", 0)]
+        fields_desc = [ByteField("n", 0)]  # noqa: RUF012
 
     first = compiled_pair(Changed)
     assert compiled_pair(Changed) == first
