@@ -115,6 +115,7 @@ class Rerun:
     def run(self, until: int | None = None) -> bool:
         """Go on to the frame `until` and stop behind it, or (None) to the end; False where the recording ends before.
 
+        Frames that left at once are one step: it stops behind the last of them.
         Raises LinkError for a recording that is damaged. What comes out differently is noted, and the rerun goes on.
         """
         while until is None or self.frames < until:
