@@ -250,9 +250,10 @@ def test_arp_flood_of_requests_is_bounded_and_washes_out_nobody_in_use():
     wire.send(request(wire))
     talk(wire, b"x")
     wire.out()
+    whole = bytes(request(wire, psrc="10.1.0.0", hwsrc="02:00:00:01:00:00"))
     for n in range(1_500):
-        hwsrc = f"02:00:00:01:{n >> 8:02x}:{n & 255:02x}"
-        wire.send(request(wire, psrc=f"10.1.{n >> 8}.{n & 255}", hwsrc=hwsrc))
+        number = n.to_bytes(2, "big")  # where both copies of its Ethernet address end, and its IP address
+        wire.send(whole[:10] + number + whole[12:26] + number + whole[28:30] + number + whole[32:])
     assert len(wire.net.arp.table) == 64
     assert wire.neighbours()["10.0.0.2"] == "reachable"
     assert len(wire.out()) == 1_500  # each was answered

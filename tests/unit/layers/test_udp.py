@@ -225,7 +225,7 @@ def test_udp_empty_datagrams_are_bounded_too():
     wire = Wire()
     endpoint = wire.net.udp.bind(ANY4, 7)
     endpoint.rcvbuf = 12_800
-    wire.send(*[datagram(wire, b"")] * 1_000)
+    wire.send(*[bytes(datagram(wire, b""))] * 1_000)
     assert sum(endpoint.recv() is not None for _ in range(1_000)) == 100
 
 
