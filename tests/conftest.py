@@ -45,7 +45,9 @@ LONGEST = (
     "unit/sockets/test_supersocket", "property/test_codec_property", "interop/test_kernel_options",
     "interop/test_kernel_aio", "interop/test_kernel_programs", "docs/test_pictures", "fuzz/test_fuzz",
     "property/test_scoreboard", "replay/test_conversations", "tcp/test_pair", "tcp/test_black_hole", "tcp/test_blind",
-    "unit/layers/test_icmp", "interop/test_kernel_forward", "interop/test_tapip_manual",
+    "interop/test_kernel_forward", "interop/test_tapip_manual", "tcp/test_bounds", "interop/test_kernel_pmtu",
+    "replay/test_pcaps", "replay/test_record", "unit/link/test_impair", "unit/sockets/test_blocking",
+    "interop/test_kernel_wire", "property/test_ipfrag",
 )  # fmt: skip
 """The files that take longest, at 2 s and more: handed out first (`make test` tells xdist to keep this order), for
 one that began last would leave the other processors with nothing to do. Others may come at any time."""
