@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CHUNK = 65_536
 _MOST_REDIRECTS = 20
-_REFUSED, _FAILED_PAGE, _NO_TLS, _TOO_MANY, _NOT_TRUSTED = 7, 22, 35, 47, 60
+_REFUSED, _CUT_SHORT, _FAILED_PAGE, _NO_TLS, _TOO_MANY, _NOT_TRUSTED = 7, 18, 22, 35, 47, 60
 
 
 @click.command("curl")
@@ -146,11 +146,24 @@ def _fetch(session: Session, url: str, ask: _Ask, tls: _Tls, place: _Place, seen
             put = place.opened(until_end)
             if ask.heading:
                 put(_heading(answer))
-            while piece := answer.read(CHUNK):
-                put(piece)
-                seen.body += len(piece)
+            _copy(answer, put, seen)
         return
     raise _Failed(_TOO_MANY, f"more than {_MOST_REDIRECTS} redirections")
+
+
+def _copy(answer: http.client.HTTPResponse, put: Callable[[bytes], object], seen: Transfer) -> None:
+    """The page, piece by piece as it comes. Raises OSError, and _Failed where its end is missing."""
+    missing = answer.length  # of a page whose octets were counted beforehand; http.client does not say that some are
+    try:
+        while missing != 0 and (piece := answer.read1(CHUNK)):
+            put(piece)
+            seen.body += len(piece)
+            if missing is not None:
+                missing -= len(piece)
+    except http.client.IncompleteRead:
+        raise _Failed(_CUT_SHORT, f"the connection ended before the page did: {seen.body} octets came") from None
+    if missing:
+        raise _Failed(_CUT_SHORT, f"the connection ended before the page did: {missing} octets are missing")
 
 
 def _connected(

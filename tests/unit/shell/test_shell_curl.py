@@ -92,6 +92,27 @@ def test_curl_to_what_is_no_url_asked_for_or_answered_is_one_line(shell):
     assert "the answer leads to http://[0]/, which is no URL" in shell.bad("curl -L http://10.0.0.2/")
 
 
+@pytest.mark.parametrize(
+    ("heading", "text", "said"),
+    [
+        (b"Content-Length: 9", b"half", "5 octets are missing"),
+        (b"Transfer-Encoding: chunked", b"2\r\nha\r\n7\r\nlf", "4 octets came"),
+    ],
+)
+def test_curl_of_a_page_that_is_cut_short_writes_what_came_and_fails(shell, heading, text, said):
+    def serve():
+        with shell.other.create_server(("", 80)) as server:
+            sock, _ = server.accept()
+            with sock:
+                sock.recv(9_999)
+                sock.sendall(b"HTTP/1.1 200 OK\r\n" + heading + b"\r\n\r\n" + text)
+
+    shell.at(0, serve)
+    status, out, err = shell.run("curl -w ' %{size_download} %{exitcode}' http://10.0.0.2/")
+    assert (status, out) == (18, "half 4 18")
+    assert err == f"curl: the connection ended before the page did: {said}\n"
+
+
 def test_curl_of_what_is_no_http_is_one_line(shell, services):
     assert shell.bad("curl http://10.0.0.2:13/", 1) == "curl: no HTTP came from 10.0.0.2: BadStatusLine\n"
     shell.interrupt_after(1_000)
