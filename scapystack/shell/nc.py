@@ -25,7 +25,8 @@ from scapystack.shell.session import Session
 CHUNK = 65_536
 DATAGRAM = 16_384  # what nc(1) reads of standard input for one datagram
 SILENCE_S = 1.0
-"""A UDP conversation whose input has ended is over after this long without an answer."""
+"""A UDP conversation whose input has ended is over after this long without an answer, a TCP connection whose peer has
+ended (and may go on reading) after this long without input."""
 
 
 @click.command("nc")
@@ -170,11 +171,15 @@ def _accept(session: Session, address: Address, number: int, local_port: int, pa
 
 
 def _relay(session: Session, c: Connection, patience: float | None) -> None:
-    """Both ways until the peer has ended and all that it sent is out. Raises OSError for what ended it else."""
+    """Both ways until the peer has ended, all that it sent is out, and no more input comes.
+
+    Raises OSError for what ended it else.
+    """
     pending: bytes | None = b""
     until = _until(session, patience)
     while True:
         received = []
+        sent = False
         with session.net():
             while data := c.read(CHUNK):
                 received.append(data)
@@ -187,13 +192,19 @@ def _relay(session: Session, c: Connection, patience: float | None) -> None:
                     break
                 else:
                     pending = pending[c.write(pending) :]
+                    sent = True
             over = c.eof
-        if received:
+            ended = c.write_shut
+        if received or (over and sent):
             until = _until(session, patience)
         for data in received:
             session.out.raw(data)
-        if over:
+        if over and (ended or pending is None):
             return
+        if over and not pending:
+            if not session.wait(session.now + round(SILENCE_S * SECOND)):
+                return
+            continue
         if not session.wait(until) and until is not None and session.now >= until:
             return
 

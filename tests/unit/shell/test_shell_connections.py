@@ -268,6 +268,27 @@ def test_nc_sends_much_no_faster_than_the_peer_reads(shell, services):
     assert sum(received) == 6_000_000
 
 
+@pytest.mark.parametrize("last", [[None], []], ids=["ended", "silent"])
+def test_nc_to_a_peer_that_ends_first_and_reads_on_sends_all_of_its_input(shell, last):
+    given = [b"z" * 60_000] * 50 + last
+    shell.session.wants_input = lambda: shell.session.feed(given.pop(0)) if given else None
+    received = []
+
+    def read():
+        with shell.other.create_server(("", 5000)) as server:
+            sock, _ = server.accept()
+            with sock:
+                sock.sendall(b"bye\n")
+                sock.shutdown(socket.SHUT_WR)
+                while data := sock.recv(1 << 20):
+                    received.append(len(data))
+
+    shell.at(0, read)
+    assert shell.run("nc 10.0.0.2 5000")[:2] == (0, "bye\n")
+    shell.simulation.run_for(1_000_000_000)
+    assert sum(received) == 3_000_000
+
+
 def test_nc_udp_both_roles(shell, services):
     given = [b"one\n", None]
     shell.session.wants_input = lambda: shell.session.feed(given.pop(0)) if given else None
