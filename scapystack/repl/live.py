@@ -24,6 +24,7 @@ from scapystack.repl.records import Record
 from scapystack.repl.table import Connections
 from scapystack.repl.which import use
 from scapystack.sockets import facade
+from scapystack.sockets.address import unpack_address
 from scapystack.sockets.stream import StreamSocket
 
 if TYPE_CHECKING:
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
 
 _CONNECT_S = 10.0
 _LOOK_S = 0.002
+
+
+def _check(address: Any, takes: str) -> None:
+    try:
+        unpack_address(address)
+    except (TypeError, OverflowError):
+        raise ConfigError(takes) from None
 
 
 class Stack(facade.Stack):
@@ -73,13 +81,15 @@ class Stack(facade.Stack):
     def connect(
         self, address: tuple[str, int], timeout: float = _CONNECT_S, source_address: tuple[str, int] | None = None
     ) -> Conn:
-        """Open a connection; its handle. Raises OSError and TimeoutError as `create_connection`."""
+        """Open a connection; its handle. Raises ConfigError, and OSError and TimeoutError as `create_connection`."""
+        _check(address, "connect(address) takes the peer's address and port, such as ('10.0.0.2', 80)")
         sock = self.create_connection(address, timeout, source_address)
         assert isinstance(sock, StreamSocket)
         return self.handle(sock.endpoint, sock)
 
     def listen(self, port: int = 0, host: str = "0.0.0.0", backlog: int | None = None) -> Listener:
-        """Listen on a port (0: a free one). Raises OSError."""
+        """Listen on a port (0: a free one). Raises ConfigError, OSError."""
+        _check((host, port), "listen(port) takes a number from 0 to 65535")
         sock = self.create_server((host, port), backlog=backlog)
         assert isinstance(sock, StreamSocket)
         return Listener(self, sock)

@@ -203,6 +203,14 @@ def test_conn_misused_is_a_line_and_no_traceback(world, line):
         eval(line, {"c": c, "ended": ended, "fork": fork, "use": which.use})
 
 
+@pytest.mark.parametrize(
+    "call", ["connect('10.0.0.2')", "connect(('10.0.0.2', 'http'))", "connect(80)", "listen(65536)", "listen('80')"]
+)
+def test_stack_asked_for_no_address_or_port_is_a_line(world, call):
+    with pytest.raises(ConfigError, match="takes"):
+        eval(f"stack.{call}", {"stack": world.stack})
+
+
 def test_conn_takes_text_wherever_it_takes_octets(world):
     c, _ = world.connect()
     assert bytes(c.next("text")[TCP].payload) == bytes(c.from_peer("text")[TCP].payload) == b"text"
