@@ -83,6 +83,33 @@ def test_sigterm_ends_a_program_the_way_an_exception_does():
     assert child.returncode == 128 + signal.SIGTERM
 
 
+IN_A_LOOP = """
+import asyncio, signal, sys
+from scapystack.runtime.signals import exit_on_signals
+exit_on_signals()
+async def callback():
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGHUP)
+    print("not cut short", flush=True)
+async def main():
+    beside = asyncio.ensure_future(callback())
+    try:
+        await asyncio.sleep(60)
+    finally:
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.sleep(0)
+        print("finally", beside.exception(), flush=True)
+asyncio.run(main())
+"""
+
+
+def test_sigterm_in_an_asyncio_loop_ends_the_loop_and_not_the_callback_it_comes_in():
+    child = subprocess.run([sys.executable, "-c", IN_A_LOOP], capture_output=True, text=True, timeout=20, check=False)
+    assert child.stdout == "not cut short\nfinally None\n"
+    assert child.stderr == ""
+    assert child.returncode == 128 + signal.SIGTERM
+
+
 def test_thread_stopped_by_one_that_is_inside_the_driver_does_not_hang():
     driver = Driver(NetStack())
     thread = StackThread(driver)
