@@ -68,7 +68,8 @@ class Driver:
     """Drives `stack` by `clock`. Every method may be called by any thread.
 
     What applications raise in `on_ready`, in hooks or in `call_soon` is logged once and counted
-    (`driver.errors`), and harms nobody else; with `strict`, as in a simulation, it is raised.
+    (`driver.errors`), and harms nobody else; with `strict`, as in a simulation, it is raised. A link whose `read`
+    raises is lost, as one that says it is broken.
     """
 
     def __init__(self, stack: NetStack, clock: Clock = monotonic, *, strict: bool = False) -> None:
@@ -252,8 +253,11 @@ class Driver:
             for fd, _ in events:
                 port = self._ports.get(fd)
                 if port is not None:
-                    if not self._intake.read(port, now) and port.link.broken:
-                        self._lose(port)
+                    try:
+                        if not self._intake.read(port, now) and port.link.broken:
+                            self._lose(port.link, port.link.broken)
+                    except Exception as error:
+                        self._failed_link(port.link, error)
                 else:
                     self.loop.clear()
             if timed:
@@ -266,18 +270,29 @@ class Driver:
 
     def _read_timed(self, now: Nanoseconds) -> None:
         """Links that hold frames back for a time, or have no descriptor to show what they have."""
-        for link in self._timed:
+        for link in list(self._timed):
             at = link.next_at()
             if at is not None and at <= now:
-                self._intake.take(link.read(BATCH), now)
+                try:
+                    self._intake.take(link.read(BATCH), now)
+                except Exception as error:
+                    self._failed_link(link, error)
 
-    def _lose(self, port: Port) -> None:
+    def _failed_link(self, link: Link, error: Exception) -> None:
+        """One of somebody's own whose `read` raised: asked again at once, for ever, it would do the same."""
+        self._guard.report(error, f"while {link.name} was read")
+        self._lose(link, f"{link.name}: reading it failed")
+
+    def _lose(self, link: Link, why: str) -> None:
         """A link that died (its interface was deleted): the stack goes on without it."""
-        self._unregister(port.link)
-        self.stack.set_up(port.iface, False)
-        self._guard.warn("driver.links_lost", port.link.broken)
+        self._unregister(link)
+        if link in self._timed:
+            self._timed.remove(link)
+        if link.iface is not None:
+            self.stack.set_up(link.iface, False)
+        self._guard.warn("driver.links_lost", why)
         if self.on_lost is not None:
-            self._guard.run(partial(self.on_lost, port.link), "in on_lost")
+            self._guard.run(partial(self.on_lost, link), "in on_lost")
 
     def _settle(self, now: Nanoseconds) -> None:
         """Applications, timers and output, until nobody has anything left to do (bounded)."""

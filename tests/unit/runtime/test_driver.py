@@ -149,6 +149,36 @@ def test_link_that_died_is_left_out_and_said(driver, link, caplog):
     assert caplog.messages == ["fd0: the interface is gone"]
 
 
+@pytest.mark.parametrize("timed", [False, True])
+def test_link_whose_read_raises_is_left_out_and_the_others_go_on(driver, link, caplog, timed):
+    def read(limit):
+        raise ZeroDivisionError("a bug of theirs")
+
+    failing = FdLink("fd1") if not timed else MemoryLink.pair()[0]
+    failing.read = read
+    failing.timed = timed
+    failing.next_at = lambda: 0 if timed else None
+    driver.attach(failing)
+    frames = seen(driver)
+    lost = []
+    driver.on_lost = lost.append
+    for _ in range(2):
+        link.come()
+        if not timed:
+            failing.come()
+        driver.round()
+    assert lost == [failing]
+    assert not failing.iface.up
+    assert len(frames) == 2
+    counters = driver.stack.counters
+    assert (counters["driver.errors"], counters["driver.links_lost"]) == (1, 1)
+    name = failing.name
+    assert caplog.messages == [
+        f"ZeroDivisionError: a bug of theirs while {name} was read (logged once)", f"{name}: reading it failed",
+    ]  # fmt: skip
+    assert driver.next_at() is None
+
+
 # --- applications
 
 
