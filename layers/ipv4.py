@@ -38,6 +38,7 @@ from scapystack.layers.raw import RawIp
 MORE_FRAGMENTS = 1
 DONT_FRAGMENT = 2
 _LINK_ROOM = bytes(HEADER)
+_MAX_TOTAL = 0xFFFF
 _MAX_LOOPED = 4_096
 _MAX_IDS = 4_096
 _MAX_LOCAL_ERRORS = 1_024
@@ -108,7 +109,7 @@ class Ipv4:
         self.deliver(
             Datagram(
                 src, dst, proto, packet[ihl * 4 :], packet, iface, ttl, tos, cast,
-                frame.csum, frame.gso_size, options, flags & DONT_FRAGMENT != 0,
+                frame.csum, frame.gso_size, options, flags & DONT_FRAGMENT != 0, frame.more,
             )
         )  # fmt: skip
 
@@ -274,7 +275,9 @@ class Ipv4:
         """As `IpOutput.send`."""
         self.packets_out += 1
         core = self.core
-        total = 20 + (length or len(head) + sum(map(len, payload)))
+        octets = total = 20 + (length or len(head) + sum(map(len, payload)))
+        if total > _MAX_TOTAL:
+            total = 0  # for the kernel beside us, which takes the length from the frame (Linux's BIG TCP)
         dst = route.dst
         if src is None:
             src = route.src
@@ -285,9 +288,9 @@ class Ipv4:
             ident = 0  # RFC 6864 section 4.1 (6864): the id of an atomic datagram means nothing
             flags = DONT_FRAGMENT
         else:
-            ident = self.next_id(dst, -(-total // gso_size) if gso_size else 1)
+            ident = self.next_id(dst, -(-octets // gso_size) if gso_size else 1)
             flags = 0
-        if options or (total > route.mtu and not gso_size):
+        if options or (octets > route.mtu and not gso_size):
             self._send_slowly(
                 route, proto, (head, *payload), csum_offset, gso_size, tos, ident, flags, ttl, src, options
             )
@@ -305,7 +308,7 @@ class Ipv4:
                 frame = Frame(neighbour.header + header + head, payload, iface, CSUM_PARTIAL, 34, csum_offset, gso_size)
             frame.at = core.now
             iface.tx_frames += 1
-            iface.tx_bytes += HEADER + total
+            iface.tx_bytes += HEADER + octets
             core.outbox.append(frame)
             return
         frame = Frame(_LINK_ROOM + header + head, payload, iface)

@@ -57,6 +57,8 @@ class NetStack:
         self.interfaces: list[Interface] = []
         self.taps: list[Callable[[str, Frame], None]] = []
         self.hooks = Hooks(core, self._release)
+        self.recorded = False
+        """Frames that come and go are written down: nobody joins them to what IPv4 cannot describe."""
         self.ethernet = Ethernet(core)
         self.arp = Arp(core, self.ethernet)
         self.ipv4 = Ipv4(core, self.ethernet, self.arp, self.interfaces)
@@ -129,6 +131,7 @@ class NetStack:
         if more and not core.more:
             core.more_since = core.now
         core.more = more
+        core.watched = bool(self.taps or self.hooks.tx or self.recorded)
         core.timers.expire(core.now)
         ip = self.ipv4
         if ip.local_errors:

@@ -106,8 +106,21 @@ class Tcp:
             else:
                 counters["tcp.no_port"] += 1
                 self.send_rst_for(seg)
+        if d.more:
+            self._follow(d, seg, seq + len(buf) - header)
         if d.options:
             self._came_by(d, seg)
+
+    def _follow(self, d: Datagram, seg: Segment, seq: int) -> None:
+        """The segments that a link has found behind `seg`: they are like it in all but number and text."""
+        for text in d.more:
+            c = self.connections.get((d.dst, seg.dport, d.src, seg.sport))
+            if c is None:  # one answer was enough
+                return
+            seg.seq = seq & MASK
+            seg.payload = text
+            segment_arrives(c, seg)
+            seq += len(text)
 
     def _listener(self, local: Address, port: int) -> Listener | None:
         return self.listeners.get((local, port)) or self.listeners.get((ANY4, port))

@@ -84,8 +84,7 @@ def send_new(c: Tcb, force: bool = False) -> None:
     if avail <= 0 and not c.fin_queued:
         return
     mss = c.snd_mss
-    gso = c.route.iface.gso_max
-    largest = gso // mss * mss if gso > mss and c.snd_up is None else mss  # one urgent pointer fits one segment
+    largest = _largest(c, mss, 0 if c.ca_state else avail)
     cwnd = window(c)
     first = c.board.nxt
     room = cwnd - c.board.pipe
@@ -135,6 +134,23 @@ def send_new(c: Tcb, force: bool = False) -> None:
         _emit_new(c, ACK | FIN, sent, 0)
     elif sent == 0 and c.persist_at == NEVER and not c.fin_sent:
         _arm_persist(c)
+
+
+def _largest(c: Tcb, mss: int, new: int = 0) -> int:
+    """The text of the largest super-segment, in whole segments; an urgent pointer fits only one.
+
+    The kernel at the other end of a TAP takes several times what IPv4 has a number for: of so much `new` data, if it
+    goes no further and nobody looks at it on its way.
+    """
+    route = c.route
+    iface = route.iface
+    gso = iface.gso_max
+    if (
+        new > gso and iface.gso_kernel and not c.core.watched and route.hop == route.dst and not c.options.ip_options
+        and route.neighbour is not None and route.neighbour.header.startswith(iface.kernel_mac)
+    ):  # fmt: skip
+        gso = iface.gso_kernel
+    return gso // mss * mss if gso > mss and c.snd_up is None else mss
 
 
 def _segment_length(c: Tcb, avail: int, usable: int, largest: int, sent: int, force: bool) -> int:
@@ -204,8 +220,7 @@ def retransmit(c: Tcb) -> bool:
     """
     board = c.board
     mss = c.snd_mss
-    gso = c.route.iface.gso_max
-    largest = gso // mss * mss if gso > mss and c.snd_up is None else mss
+    largest = _largest(c, mss)
     room = window(c) - board.pipe
     if c.pacer is not None:
         room = min(room, c.pacer.left)

@@ -24,6 +24,7 @@ class Core:
 
     __slots__ = (
         "codec", "config", "counters", "more", "more_since", "now", "outbox", "ready", "report", "rng", "timers",
+        "watched",
     )  # fmt: skip
 
     def __init__(self, config: StackConfig, codec: Codec, rng: Rng) -> None:
@@ -38,6 +39,8 @@ class Core:
         self.more = False
         """Further frames wait to be read: what leaves now is not the last for a while. Of the output pass."""
         self.more_since: Nanoseconds = 0
+        self.watched = True
+        """Somebody sees the frames that leave (a tap, a hook, a recording): IPv4 shall be able to describe each."""
         self.outbox: list[Frame] = []
         self.ready: list[Endpoint] = []
 

@@ -27,7 +27,7 @@ class Datagram:
     `packet` is the whole IP packet, header included (quoted in ICMP errors, given to raw sockets).
     `cast` is the broader of the link's and the IP destination's cast (`CAST_*`). `csum` as in
     `Frame`: unless it is `CSUM_NONE`, the transport's checksum needs no check. `gso_size` is that of
-    the super-segment it came in, or 0.
+    the super-segment it came in, or 0; `more` the frame's too.
     """
 
     __slots__ = (
@@ -37,6 +37,7 @@ class Datagram:
         "dst",
         "gso_size",
         "iface",
+        "more",
         "options",
         "packet",
         "payload",
@@ -61,6 +62,7 @@ class Datagram:
         gso_size: int = 0,
         options: bytes = b"",
         df: bool = False,
+        more: tuple[Buffer, ...] = (),
     ) -> None:
         self.src = src
         self.dst = dst
@@ -75,6 +77,7 @@ class Datagram:
         self.gso_size = gso_size
         self.options = options
         self.df = df
+        self.more = more
 
 
 class Neighbour:

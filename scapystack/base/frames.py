@@ -13,6 +13,9 @@ edge (`scapystack.base.offload`):
 - segmentation: with `gso_size > 0` the frame is a TCP super-segment, to be cut into segments of
   `gso_size` payload octets each.
 
+A link may put behind a super-segment that came in the text of those that follow it and differ in nothing
+else (`more`): layers see one frame, and TCP one text after the other.
+
 `frame.packet` is the frame as a Scapy packet. Base knows no Scapy: the dissector is one stateless
 function, named to `Frame` by the package itself (`scapystack/__init__.py`), which imports Scapy when
 somebody looks at a packet for the first time. A frame that nobody looks at pays nothing, not even
@@ -54,6 +57,7 @@ class Frame:
         "gso_size",
         "head",
         "iface",
+        "more",
         "payload",
     )
 
@@ -77,6 +81,7 @@ class Frame:
         self.csum_start = csum_start
         self.csum_offset = csum_offset
         self.gso_size = gso_size
+        self.more: tuple[Buffer, ...] = ()
         self.at: Nanoseconds = 0
         self._data: bytes | None = None
 

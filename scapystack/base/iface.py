@@ -24,7 +24,9 @@ class Interface:
 
     `mtu` counts the octets of an IP packet (no Ethernet header). `gso_max` is the largest TCP
     payload that one frame may carry: 0 where the link takes wire-size segments only, up to 65,000
-    or so where the link, or its edge, cuts super-segments (`scapystack.base.offload`).
+    or so where the link, or its edge, cuts super-segments (`scapystack.base.offload`). `gso_kernel` is
+    the same for what goes to `kernel_mac`, the kernel's own station at the other end of a TAP, and 0
+    where there is none: such a frame crosses no wire, and may be longer than IPv4 has a number for.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Interface:
     rx_bytes: int = 0
     tx_frames: int = 0
     tx_bytes: int = 0
+    gso_kernel: int = 0
+    kernel_mac: Mac = b""
 
     def primary(self) -> Address | None:
         """The first address, from which packets leave when nothing else was asked for."""

@@ -66,6 +66,16 @@ class Link(Protocol):
 
 
 @runtime_checkable
+class KernelLink(Link, Protocol):
+    """A link with the machine's own kernel at the other end: what that takes itself crosses no wire."""
+
+    gso_kernel: int
+    """As `gso_max`, for frames to `kernel_mac`; 0 where it takes no larger ones."""
+    kernel_mac: Mac
+    """Its station."""
+
+
+@runtime_checkable
 class JoiningLink(Link, Protocol):
     """A link that can join TCP segments while it reads them, for less than `base.coalesce` costs afterwards."""
 

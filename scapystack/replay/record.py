@@ -101,6 +101,7 @@ class Recorder:
 
     def _take_over(self, stack: NetStack) -> None:
         """Stand before the driver's calls."""
+        stack.recorded = True
         roster = self.roster
         accept, poll, take_frames, deadline = stack.accept, stack.poll, stack.take_frames, stack.next_deadline
 

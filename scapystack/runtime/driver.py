@@ -19,7 +19,7 @@ from functools import partial
 from scapystack.base.frames import Frame
 from scapystack.base.iface import Interface
 from scapystack.base.types import Nanoseconds
-from scapystack.link.base import Link
+from scapystack.link.base import KernelLink, Link
 from scapystack.runtime.clock import Clock, monotonic
 from scapystack.runtime.fdloop import FdLoop
 from scapystack.runtime.guard import Guard
@@ -109,6 +109,7 @@ class Driver:
             iface = self.stack.add_interface(link.name, link.mac, link.mtu, link.gso_max)
             link.iface = iface
             self.links[iface.index] = link
+            _note_kernel(iface, link)
             port = Port(link, iface)
             if port.fd is not None:
                 self.host.watch(port.fd)
@@ -140,6 +141,7 @@ class Driver:
             if iface is None or self.links.get(iface.index) is not link:
                 return
             self.links[iface.index] = other
+            _note_kernel(iface, other)
             for fd, port in self._ports.items():
                 if port.link is link:
                     self._ports[fd] = Port(other, iface)
@@ -432,3 +434,11 @@ class Driver:
                         self.host.hurry(at)
         finally:
             self._release()
+
+
+def _note_kernel(iface: Interface, link: Link) -> None:
+    """What the layers are to know of the kernel at the other end; a wrapper has frames of the usual size."""
+    if isinstance(link, KernelLink):
+        iface.gso_kernel, iface.kernel_mac = link.gso_kernel, link.kernel_mac
+    else:
+        iface.gso_kernel = 0

@@ -87,7 +87,7 @@ class Intake:
         """
         stack = self._stack
         joining = port.joining
-        if joining is not None and self._may_join() and not (stack.taps or stack.hooks.rx):
+        if joining is not None and self._may_join() and not (stack.taps or stack.hooks.rx or stack.recorded):
             frames = joining.read(port.limit, True)
             count = joining.found
             self._accept(frames, now)

@@ -26,6 +26,7 @@ from tests.interop.peers import (
 HUNDRED = 100_000_000
 PORT = 5001
 FRAME = 1514
+LARGEST = 14 + 65_535
 STALL_S = 3.0
 
 
@@ -78,6 +79,30 @@ def test_source_sends_as_much_as_it_was_asked_for(lan):
         sock.sendall(b"%d\n" % size)
         assert drained(sock) == (size, sha256(pattern(0, size)))
     source.close()
+
+
+def test_what_nobody_sees_passes_in_frames_that_ipv4_has_no_number_for(lan, server, monkeypatch):
+    """To the kernel itself, where it takes such; what it sends is joined. A tap has both as they were."""
+    link, lengths, data = lan.link, [], os.urandom(20 << 20)
+    write = link.write
+
+    def noted(frames):
+        lengths.extend(map(len, frames))
+        write(frames)
+
+    monkeypatch.setattr(link, "write", noted)
+    with lan.ns.connect(PORT) as theirs, server.accept()[0] as ours:
+        ours.settimeout(20)
+        for source, sink in ((ours, theirs), (theirs, ours)):
+            writing = Doing(source.sendall, data)
+            assert sha256(exactly(sink, len(data))) == sha256(data)
+            writing.result()
+        assert (max(lengths) > LARGEST) == (link.gso_kernel > 0)
+        with Sizes(lan.stack) as sizes:
+            writing = Doing(ours.sendall, data)
+            assert sha256(exactly(theirs, len(data))) == sha256(data)
+            writing.result()
+        assert sizes.largest["tx"] <= LARGEST
 
 
 def test_both_ways_at_once_arrive_the_same(lan, server):

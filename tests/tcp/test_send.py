@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from scapystack.base.addr import ip
+from scapystack.base.datagram import Neighbour
 from scapystack.layers.tcp.tcb import Options
-from tests.harness.tcp import TcpWire
+from scapystack.layers.tcp.user import Connection
+from tests.harness.tcp import Peer, TcpWire
 
 
 def test_writes_become_segments_of_the_largest_size() -> None:
@@ -38,6 +41,57 @@ def test_super_segment_carries_the_push_of_its_last() -> None:
     wire.flush()
     wire.expect("PA seq=1 len=14600")
     assert wire.core.counters["tcp.retrans_segs"] == 0
+
+
+def beside_a_kernel(**changes: object) -> tuple[TcpWire, Connection]:
+    """A connection to the kernel at the other end of a TAP, with windows for 300,000 octets."""
+    wire = TcpWire(gso_max=64_000, peer=Peer(wscale=7), sndbuf=1 << 20)
+    c = wire.established(wnd=4_000)
+    iface = c.route.iface
+    iface.gso_kernel, iface.kernel_mac = 262_000, b"\2kernl"
+    c.route.neighbour = Neighbour(iface.kernel_mac + iface.mac + b"\x08\0", 1 << 62)
+    wire.core.watched = False
+    c.cc.cwnd = 300_000
+    for name, value in changes.items():
+        where = {"watched": wire.core, "hop": c.route, "neighbour": c.route, "snd_up": c, "ip_options": c.options}
+        setattr(where.get(name, iface), name, value)
+    c.write(b"x" * 261_340)
+    wire.flush()
+    return wire, c
+
+
+def test_to_the_kernel_beside_us_more_leaves_at_once_than_ipv4_has_a_number_for() -> None:
+    wire, c = beside_a_kernel()
+    wire.expect("PA seq=1 len=261340")
+    wire.send(c, "A", wnd=4_000)
+    wire.expect_nothing()
+    assert c.info().data_segs_out == 179
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("watched", True), ("hop", ip("10.0.0.9")), ("kernel_mac", b"\2other"), ("neighbour", None), ("gso_kernel", 0),
+    ],
+)  # fmt: skip
+def test_super_segment_that_somebody_sees_or_that_goes_further_is_of_the_usual_size(name: str, value: object) -> None:
+    wire, _ = beside_a_kernel(**{name: value})
+    wire.expect(*[f"A len={62_780}"] * 4, "PA len=10220")
+
+
+def test_super_segment_with_ip_options_is_of_the_usual_size() -> None:
+    wire, _ = beside_a_kernel(ip_options=b"\x01\x01\x01\0")
+    assert max(len(seg.payload) for seg in wire.take()) == 62_780
+
+
+def test_what_the_kernel_has_lost_goes_again_in_super_segments_of_the_usual_size() -> None:
+    wire, c = beside_a_kernel()
+    wire.clear()
+    wire.after(ms=1_500)
+    assert {len(seg.payload) for seg in wire.take()} == {1460}  # after a timeout the window is one segment
+    c.cc.cwnd = c.cc.ssthresh = 300_000
+    wire.send(c, "A", ack=1461, wnd=4_000)
+    assert max(len(seg.payload) for seg in wire.take()) == 62_780
 
 
 def test_nagle_holds_a_small_segment_while_something_is_in_flight() -> None:

@@ -6,7 +6,7 @@ import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_LSRR, IPOption_RR, fragment
 
 from scapystack.base.addr import ip
-from scapystack.base.checksum import pseudo_sum
+from scapystack.base.checksum import finish, partial_sum, pseudo_sum
 from scapystack.base.frames import CSUM_PARTIAL
 from scapystack.base.offload import split
 from tests.harness.ip import BROADCAST, Wire
@@ -64,6 +64,20 @@ def test_ipv4_super_segment_takes_an_id_for_each_segment_that_it_will_be(wire):
         wire.net.ipv4.send(route, 6, head, (bytes(length),), csum_offset=16, gso_size=1000 * (length > 1000))
     ids = [packet.packet[IP].id for frame in wire.frames() for packet in split(frame)]
     assert len(ids) == len(set(ids)) == 5
+
+
+def test_ipv4_packet_for_the_kernel_beside_us_has_no_length_where_there_is_no_number_for_it(wire):
+    """Linux's BIG TCP: 0, and the frame's length counts."""
+    route = wire.net.ipv4.route(PEER)
+    sent = wire.net.interfaces[1].tx_bytes
+    for length in (65_515 - 20, 65_516 - 20, 200_000):
+        wire.net.ipv4.send(route, 6, bytes(TCP())[:20], (bytes(length),), 20 + length, csum_offset=16, gso_size=1000)
+    frames = wire.frames()
+    assert [len(frame) - 14 - 40 for frame in frames] == [65_495, 65_496, 200_000]
+    assert [int.from_bytes(frame.head[16:18], "big") for frame in frames] == [65_535, 0, 0]
+    for frame in frames:
+        assert finish(partial_sum(frame.head[14:34])) == 0
+    assert wire.net.interfaces[1].tx_bytes - sent == sum(map(len, frames))
 
 
 def test_ipv4_transport_checksum_leaves_open(wire):

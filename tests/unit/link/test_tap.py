@@ -1,10 +1,14 @@
 """The TAP link over a socket pair: headers decoded and encoded, batches, what a full or dead device does."""
 
+import errno
 import os
 import socket
 import struct
+from types import SimpleNamespace
 
 import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
 
 from scapystack.base.frames import CSUM_NONE, CSUM_PARTIAL, CSUM_VALID, Frame
 from scapystack.base.iface import Interface
@@ -192,6 +196,63 @@ def test_write_pieces_without_number_are_one_frame(kernel):
     assert kernel.take()[1] == b"head" * 5 + b"0123456789" * 300
 
 
+def super_segment(seq, text, **fields):
+    tcp = {
+        "seq": seq,
+        "ack": 5,
+        "flags": "A",
+        "options": [("NOP", None), ("NOP", None), ("Timestamp", (7, 9))],
+        **fields,
+    }
+    return bytes(Ether() / IP(src="10.0.0.2", dst="10.0.0.1") / TCP(**tcp) / text)
+
+
+TEXTS = [bytes([letter]) * size for letter, size in ((1, 29_000), (2, 29_000), (3, 29_000), (4, 900))]
+OPEN = (1, 1, 66, 1448, 34, 16)
+
+
+def given_super_segments(kernel, header=OPEN, **fields):
+    link = kernel.link()
+    kernel.put(bytes(8_000), header)  # large: what comes now is read as such
+    link.read()
+    at = 2**32 - 40_000
+    octets = []
+    for text in TEXTS:
+        octets.append(super_segment(at, text, **(fields if text is TEXTS[2] else {})))
+        kernel.put(octets[-1], header)
+        at = (at + len(text)) % 2**32
+    return link, octets
+
+
+def test_read_super_segments_that_go_on_are_one_frame_with_join(kernel):
+    link, octets = given_super_segments(kernel)
+    (frame,) = link.read(join=True)
+    assert frame.data == octets[0]
+    assert (frame.csum, frame.gso_size) == (CSUM_PARTIAL, 1448)
+    assert list(map(bytes, frame.more)) == TEXTS[1:]
+    assert link.found == 4
+    # those that stand behind the first are counted here, the first when it is taken
+    assert (link.iface.rx_frames, link.iface.rx_bytes) == (3, sum(map(len, octets[1:])))
+
+
+def test_read_super_segments_stay_apart_without_join(kernel):
+    link, octets = given_super_segments(kernel)
+    assert [(frame.data, frame.more) for frame in link.read()] == [(each, ()) for each in octets]
+
+
+@pytest.mark.parametrize(
+    ("header", "fields", "runs"),
+    [(OPEN, {"ack": 6}, [1, 0, 0]), (OPEN, {"flags": "FA"}, [1, 0, 0]), ((0, 0, 0, 0, 0, 0), {}, [0, 0, 0, 0])],
+)
+def test_read_super_segments_that_differ_or_that_nobody_verified_stay_apart(kernel, header, fields, runs):
+    link, octets = given_super_segments(kernel, header, **fields)
+    frames = link.read(join=True)
+    assert [len(frame.more) for frame in frames] == runs
+    assert b"".join(b"".join((frame.data, *frame.more)) for frame in frames) == (
+        b"".join(octets) if not any(runs) else b"".join((octets[0], TEXTS[1], *octets[2:]))
+    )
+
+
 @pytest.mark.parametrize("pieces", [1, 3000])
 def test_write_without_offload_cuts_and_finishes(kernel, pieces):
     link = kernel.link(vnet=False)
@@ -210,6 +271,53 @@ def test_write_super_segment_with_its_checksum_done_is_cut_for_the_kernel(kernel
     link.write([frame])
     for part in split(frame):
         assert kernel.take() == ((0,) * 6, part.data)
+
+
+def test_write_of_more_than_the_kernel_has_room_for_in_one_piece_goes_in_segments(kernel, monkeypatch):
+    link = kernel.link()
+    link.gso_kernel = link.iface.gso_kernel = tap.KERNEL_SEGMENT
+    writev = os.writev
+
+    def no_room(fd, parts):
+        if sum(map(len, parts)) > 70_000:
+            raise OSError(errno.ENOBUFS, "No buffer space available")
+        return writev(fd, parts)
+
+    monkeypatch.setattr(tap.os, "writev", no_room)
+    head = IP(src="10.0.0.1", dst="10.0.0.2", flags="DF", len=0) / TCP(sport=7, dport=9, flags="PA")
+    frame = Frame(bytes(Ether() / head), (bytes(100_000),), None, CSUM_PARTIAL, 34, 16, 20_000)
+    link.write([frame])
+    assert (link.gso_kernel, link.iface.gso_kernel, link.tx_dropped, link.broken) == (0, 0, 0, "")
+    for seq in range(0, 100_000, 20_000):
+        header, octets = kernel.take()
+        assert header == (0,) * 6
+        packet = Ether(octets)
+        assert (packet[IP].len, packet[TCP].seq, packet[TCP].flags.P) == (20_040, seq, seq == 80_000)
+        checked = Ether(octets)
+        del checked[IP].chksum, checked[TCP].chksum
+        assert bytes(checked) == octets
+    link.write([Frame(bytes(60), (bytes(80_000),))])  # and what has no room now is lost, as ever
+    assert link.tx_dropped == 1
+
+
+@pytest.mark.parametrize(
+    ("release", "takes"),
+    [
+        ("6.3.0", True),
+        ("6.18.44-fc", True),
+        ("7.0-rc1", True),
+        ("6.1.0-13-amd64", False),
+        ("5.15.0", False),
+        ("?", False),
+    ],
+)
+def test_gso_kernel_is_for_kernels_that_take_packets_of_any_length(monkeypatch, release, takes):
+    monkeypatch.setattr(tap.os, "uname", lambda: SimpleNamespace(release=release))
+    for offload, mac, expected in ((7, MAC, takes), (1, MAC, False), (0, MAC, False), (7, b"", False)):
+        device = TunDevice(os.open(os.devnull, os.O_RDWR), "tap0", True, offload, mac=mac)
+        link = TapLink.over(device, MAC)
+        assert link.gso_kernel == (tap.KERNEL_SEGMENT if expected else 0)
+        link.close()
 
 
 def test_write_into_a_full_device_drops_and_counts(kernel):

@@ -8,6 +8,7 @@ import pytest
 from scapystack.base.errors import ConfigError
 from scapystack.base.frames import Frame
 from scapystack.base.types import SECOND
+from scapystack.link.base import WrappedLink
 from scapystack.link.memory import MemoryLink
 from scapystack.runtime.clock import VirtualClock
 from scapystack.runtime.driver import BATCH, Driver
@@ -69,6 +70,25 @@ def test_detach_takes_the_interface_its_frames_and_the_link_away(driver, link):
     assert link.sent == []
     assert iface not in driver.stack.interfaces
     driver.round()
+
+
+class ToKernel(FdLink):
+    """A link that has the machine's own kernel at its other end."""
+
+    gso_kernel = 200_000
+    kernel_mac = b"\2kernl"
+
+
+def test_attach_and_exchange_say_what_the_kernel_at_the_other_end_takes(driver):
+    link = ToKernel("tap0")
+    iface = driver.attach(link)
+    assert (iface.gso_kernel, iface.kernel_mac) == (200_000, b"\2kernl")
+    wrapper = WrappedLink(link)
+    driver.exchange(link, wrapper)  # a capture, for one: it sees frames of the usual size
+    assert iface.gso_kernel == 0
+    driver.exchange(wrapper, link)
+    assert (iface.gso_kernel, iface.kernel_mac) == (200_000, b"\2kernl")
+    assert driver.attach(FdLink()).gso_kernel == 0
 
 
 def test_round_reads_what_is_there_and_passes_it_on(driver, link, clock):
