@@ -54,11 +54,11 @@ def coalesce(frames: list[Frame]) -> list[Frame]:
 
 
 def runs(
-    buffers: Sequence[memoryview], at: int, ends: Sequence[int], kinds: Sequence[int], most: int = _MAX_IP
+    buffers: Sequence[memoryview], at: int, ends: Sequence[int], kinds: Sequence[int], even: bool = True
 ) -> list[Run]:
     """Which of these frames can be joined. A frame lies in its buffer from `at` to its end; `kinds` are `CSUM_*`, or
-    anything else for a frame that must stay alone; `most` octets of IP packet come out, at the most. 0.4 us a frame
-    that is joined (benchmarks/layers.py)."""
+    anything else for a frame that must stay alone. With `even` each but the last is as long as the first, and all of
+    them together no longer than an IP packet. 0.4 us a frame that is joined (benchmarks/layers.py)."""
     out: list[Run] = []
     count = len(ends)
     behind = 0
@@ -81,20 +81,21 @@ def runs(
             continue
         stamped = start == _STAMPED
         text = size - start
-        room = most - total
+        room = _MAX_IP - total
         # two headers that differ in nothing else have right checksums both, or wrong ones both
         balance = (ident + csum + total) % 0xFFFF
         while behind < count:
             seq = (seq + text) & 0xFFFFFFFF
             room -= text
             size = ends[behind] - at
-            if size < _WORTH or room < 0 or kinds[behind] != kind:
+            if size < _WORTH or (even and room < 0) or kinds[behind] != kind:
                 break
             its_link, its_total, ident, its_middle, csum, its_flow, its_seq, its_ack, its_rest = _HEADERS(
                 buffers[behind], at
             )
             if (
-                its_seq != seq or its_flow != flow or its_middle != middle or its_total > total or its_link != link
+                its_seq != seq or its_flow != flow or its_middle != middle or (even and its_total > total)
+                or its_link != link
                 or (its_ack != ack and (its_ack[5] & ~_PSH != _ACK or its_ack[:5] != ack[:5] or its_ack[6:] != ack[6:]))
                 or size != 14 + its_total or (ident + csum + its_total) % 0xFFFF != balance
                 or (its_rest != rest and (stamped or its_rest[0] or its_rest[1]))
@@ -102,8 +103,9 @@ def runs(
             ):  # fmt: skip
                 break
             behind += 1
-            if its_total != total:
+            if even and its_total != total:
                 break
+            text = size - start
         out.append((first, behind, start if behind - first > 1 else 0))
     return out
 

@@ -169,7 +169,7 @@ class TapLink(BaseLink):
         # virtio's flags are CSUM_PARTIAL and CSUM_VALID; what nobody has verified stays alone
         kinds = [data[0] or -1 for data in found]
         frames = []
-        for first, behind, start in runs(views, HEADER_LEN, list(map(len, found)), kinds, 2 * BATCH_OCTETS):
+        for first, behind, start in runs(views, HEADER_LEN, list(map(len, found)), kinds, even=False):
             frame = self._frame(found[first])
             if start:
                 frame.more = tuple(view[HEADER_LEN + start :] for view in views[first + 1 : behind])

@@ -207,7 +207,7 @@ def super_segment(seq, text, **fields):
     return bytes(Ether() / IP(src="10.0.0.2", dst="10.0.0.1") / TCP(**tcp) / text)
 
 
-TEXTS = [bytes([letter]) * size for letter, size in ((1, 29_000), (2, 29_000), (3, 29_000), (4, 900))]
+TEXTS = [bytes([letter]) * size for letter, size in ((1, 29_000), (2, 9_000), (3, 31_000), (4, 900))]
 OPEN = (1, 1, 66, 1448, 34, 16)
 
 
