@@ -9,23 +9,27 @@ without the lock, and tries again.
 from __future__ import annotations
 
 import io
+import os
 import socket
 import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from errno import EAGAIN, EBADF, ENOTCONN, EOPNOTSUPP
+from operator import index
 from threading import TIMEOUT_MAX
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast
 
 from scapystack.base.addr import ANY4
 from scapystack.base.errors import os_error
 from scapystack.base.types import SECOND, Address, Buffer, Nanoseconds
+from scapystack.sockets import constants as c
 from scapystack.sockets import options as socket_options
 from scapystack.sockets.address import InetAddress, text_address, unpack_address
 from scapystack.sockets.channel import Channel
-from scapystack.sockets.constants import AF_INET, MSG_DONTWAIT, AddressFamily, SocketKind
+from scapystack.sockets.constants import AddressFamily, SocketKind
 from scapystack.sockets.pollable import PollFd
+from scapystack.sockets.sendfile import send_file
 
 if TYPE_CHECKING:
     from scapystack.runtime.driver import Driver
@@ -68,7 +72,7 @@ class Socket(ABC):
     @property
     def family(self) -> AddressFamily:
         """AF_INET."""
-        return AF_INET
+        return c.AF_INET
 
     @property
     def driver(self) -> Driver:
@@ -107,13 +111,18 @@ class Socket(ABC):
     # -- blocking ----------------------------------------------------------------------------------
 
     def settimeout(self, value: float | None) -> None:
-        """How long a call may wait, in seconds; None for ever, 0 not at all. Raises ValueError, OverflowError."""
+        """How long a call may wait, in seconds; None for ever, 0 not at all.
+
+        Raises TypeError, ValueError, OverflowError, OSError (EBADF).
+        """
         if value is not None:
-            value = float(value)
+            value = value if isinstance(value, float) else float(index(value))
             if not value >= 0.0:
                 raise ValueError("Timeout value out of range")
             if value > TIMEOUT_MAX:
                 raise OverflowError("timestamp out of range for platform time_t")
+        if self._closed:
+            raise os_error(EBADF)
         self._timeout = value
 
     def gettimeout(self) -> float | None:
@@ -122,7 +131,7 @@ class Socket(ABC):
 
     def setblocking(self, flag: bool) -> None:
         """`settimeout(None)` or `settimeout(0)`."""
-        self._timeout = None if flag else 0.0
+        self.settimeout(None if flag else 0.0)
 
     def getblocking(self) -> bool:
         """Whether calls wait at all."""
@@ -156,7 +165,7 @@ class Socket(ABC):
                         channel.refresh()
                 if result is not None:
                     return result
-                if self._timeout == 0 or (flags and flags & MSG_DONTWAIT):
+                if self._timeout == 0 or (flags and flags & c.MSG_DONTWAIT):
                     raise os_error(EAGAIN)
                 waiter = wait_on(channel)
             if deadline is None:
@@ -204,6 +213,14 @@ class Socket(ABC):
                 channel.refresh()
             return channel.poll_fd.fd
 
+    def get_inheritable(self) -> bool:
+        """Whether a program that this one becomes keeps the descriptor; False. Raises OSError (EBADF)."""
+        return os.get_inheritable(self.fileno())
+
+    def set_inheritable(self, inheritable: bool) -> None:
+        """Of the descriptor alone; no other program can use a socket of this one's stack. Raises OSError (EBADF)."""
+        os.set_inheritable(self.fileno(), inheritable)
+
     def hand_over(self, on_ready: Callable[[], None]) -> Any:
         """For who serves the endpoint itself, as a transport does: it is returned, and calls `on_ready` from now on.
 
@@ -249,6 +266,8 @@ class Socket(ABC):
 
     def setsockopt(self, level: int, optname: int, value: int | Buffer | None, optlen: int | None = None) -> None:
         """Set an option from an int or packed octets. Raises OSError (ENOPROTOOPT, EINVAL)."""
+        if (value is None) != (optlen is not None):
+            raise TypeError("setsockopt() takes a value, or None and its length")
         if value is None:
             value = bytes(optlen or 0)
         self._at_once(lambda: self._set(level, optname, value))
@@ -322,13 +341,17 @@ class Socket(ABC):
         data = b"".join(buffers)
         return self.send(data, flags) if address is None else self._send_to(data, flags, address)
 
+    def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:
+        """Send a file, from `offset` on, `count` octets or to its end; how many. Raises ValueError, OSError."""
+        return send_file(self, file, offset, count)
+
     @abstractmethod
     def recvfrom(self, bufsize: int, flags: int = 0) -> tuple[bytes, Any]:
         """Receive, and say from where (None on a stream)."""
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
         """Receive at most `bufsize` octets; `b""` at the end of a stream."""
-        return self.recvfrom(bufsize, flags)[0]
+        return self.recvfrom(bufsize, flags)[0] if bufsize else b""  # as the socket module, which asks nobody then
 
     @abstractmethod
     def recvfrom_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
@@ -336,7 +359,32 @@ class Socket(ABC):
 
     def recv_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> int:
         """As `recv`, into a buffer: at most `nbytes` (0: as many as it holds)."""
+        if not memoryview(buffer).nbytes:
+            return 0
         return self.recvfrom_into(buffer, nbytes, flags)[0]
+
+    def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0) -> tuple[bytes, list[Any], int, Any]:
+        """Octets, ancillary data (none), MSG_TRUNC where a message was cut, and from where."""
+        if bufsize < 0 or ancbufsize < 0:
+            raise ValueError("negative buffer size in recvmsg()")
+        asked = flags if self._kind == c.SOCK_STREAM else flags | c.MSG_TRUNC  # shows what would be cut
+        data, address = self.recvfrom(bufsize, asked)
+        return data[:bufsize], [], int(flags & c.MSG_OOB) | (int(c.MSG_TRUNC) if len(data) > bufsize else 0), address
+
+    def recvmsg_into(
+        self, buffers: Iterable[bytearray | memoryview], ancbufsize: int = 0, flags: int = 0
+    ) -> tuple[int, list[Any], int, Any]:
+        """As `recvmsg`, scattered over `buffers`; their octets counted."""
+        views = [memoryview(each).cast("B") for each in buffers]
+        if any(view.readonly for view in views):
+            raise TypeError("recvmsg_into() takes read-write bytes-like objects")
+        data, ancdata, how, address = self.recvmsg(sum(map(len, views)), ancbufsize, flags)
+        at = 0
+        for view in views:
+            piece = data[at : at + len(view)]
+            view[: len(piece)] = piece
+            at += len(piece)
+        return at, ancdata, how, address
 
     @abstractmethod
     def shutdown(self, how: int) -> None:

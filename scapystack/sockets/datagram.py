@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from errno import EADDRNOTAVAIL, EDESTADDRREQ, EINVAL, ENOPROTOOPT, ENOTCONN
+from errno import EADDRNOTAVAIL, EDESTADDRREQ, EINVAL, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP, EPIPE
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from scapystack.base.types import Address, Buffer
 from scapystack.sockets import constants as c
 from scapystack.sockets.address import text_address
 from scapystack.sockets.base import Socket
-from scapystack.sockets.channel import Channel, always, readable
+from scapystack.sockets.channel import Channel, always, never, readable
 
 if TYPE_CHECKING:
     from scapystack.base.iface import Interface
@@ -36,6 +36,7 @@ class _MessageSocket(Socket):
 
     def __init__(self, ground: Ground, kind: c.SocketKind, proto: int) -> None:
         super().__init__(ground, kind, proto)
+        self._channel.can_read = never  # until there is an endpoint
         self._held: Received | None = None  # peeked at and not yet read
         self._settings: dict[str, Any] = {
             "broadcast": False,
@@ -74,7 +75,7 @@ class _MessageSocket(Socket):
 
     def send(self, data: Buffer, flags: int = 0) -> int:
         """Send to the connected peer. Raises OSError: EDESTADDRREQ, EMSGSIZE, ECONNREFUSED, ..."""
-        return self._at_once(lambda: self._send(data, None))
+        return self._at_once(lambda: self._send(data, flags, None))
 
     def sendall(self, data: Buffer, flags: int = 0) -> None:
         """As `send`: a message goes as a whole."""
@@ -82,11 +83,13 @@ class _MessageSocket(Socket):
 
     def _send_to(self, data: Buffer, flags: int, address: object) -> int:
         to = self._unpack(address)
-        return self._at_once(lambda: self._send(data, to))
+        return self._at_once(lambda: self._send(data, flags, to))
 
-    def _send(self, data: Buffer, to: tuple[Address, int] | None) -> int:
+    def _send(self, data: Buffer, flags: int, to: tuple[Address, int] | None) -> int:
         if self._write_shut:
-            raise BrokenPipeError(32, "Broken pipe")
+            raise os_error(EPIPE)
+        if flags and flags & c.MSG_OOB:
+            raise os_error(EOPNOTSUPP)
         if type(data) is not bytes:
             data = bytes(data)
         return self._put(data, to)
@@ -122,22 +125,20 @@ class _MessageSocket(Socket):
         return len(data) if flags & c.MSG_TRUNC else n, text_address(source, port)
 
     def _take(self, flags: int) -> Received | None:
-        if flags & c.MSG_OOB:
-            raise os_error(EINVAL)
+        if flags and flags & c.MSG_OOB and self._kind == c.SOCK_RAW:
+            raise os_error(EOPNOTSUPP)
         channel = self._channel
         message = self._held
-        if message is None:
-            if self._read_shut:
-                return b"", ANY4, 0
-            if channel.endpoint is None:
-                self._open()
+        if message is None and channel.endpoint is not None:
             message = self._next()
+        if message is None and self._read_shut:
+            return b"", ANY4, 0
         if message is not None and flags & c.MSG_PEEK:
             self._held = message
             channel.held = True
         else:
             self._held = None
-            channel.held = False
+            channel.held = self._read_shut
         return message
 
     def shutdown(self, how: int) -> None:
@@ -147,13 +148,13 @@ class _MessageSocket(Socket):
         self._at_once(lambda: self._shutdown(how))
 
     def _shutdown(self, how: int) -> None:
-        if self._names()[1] is None:
-            raise os_error(ENOTCONN)
         self._read_shut |= how != c.SHUT_WR
         self._write_shut |= how != c.SHUT_RD
         if self._read_shut:
             self._channel.held = True  # end of file lies ready
         self._channel.wake()
+        if self._names()[1] is None:
+            raise os_error(ENOTCONN)  # and yet it is done: so do programs on Linux wake a thread in recvfrom()
 
     # -- options -----------------------------------------------------------------------------------
 
@@ -216,6 +217,11 @@ class _MessageSocket(Socket):
         return [partial(_leave_group, self._net, *member) for member in self._groups]
 
 
+def _this_host(remote: Address) -> Address:
+    """What is meant: connect(2) takes the unspecified address for this host."""
+    return LOCALHOST4 if remote == ANY4 else remote
+
+
 def _leave_group(net: NetStack, interface: Interface, group: Address) -> None:
     """An interface that was taken away has taken its memberships along."""
     if interface in net.interfaces:
@@ -238,9 +244,11 @@ class DatagramSocket(_MessageSocket):
         self._at_once(lambda: self._bind(local, port))
 
     def _bind(self, local: Address, port: int) -> Any:
-        if self._channel.endpoint is not None:
+        if self._channel.endpoint is None:
+            return self._attach(self._net.udp.bind(local, port, reuse=self._reuse))
+        if local == ANY4 or self._net.ipv4.is_local(local):
             raise os_error(EINVAL)
-        return self._attach(self._net.udp.bind(local, port, reuse=self._reuse))
+        raise os_error(EADDRNOTAVAIL)
 
     def _open(self) -> Any:
         endpoint = self._channel.endpoint
@@ -249,7 +257,7 @@ class DatagramSocket(_MessageSocket):
     def connect(self, address: object) -> None:
         """Send to and receive from this peer only; its ICMP errors are raised from now on."""
         remote, port = self._unpack(address)
-        self._at_once(lambda: self._open().connect(LOCALHOST4 if remote == ANY4 else remote, port))
+        self._at_once(lambda: self._open().connect(_this_host(remote), port))
 
     def _next(self) -> Received | None:
         message: Received | None = self._channel.endpoint.recv()
@@ -261,7 +269,7 @@ class DatagramSocket(_MessageSocket):
             return int(endpoint.send(data))
         if to[1] == 0:
             raise os_error(EINVAL)
-        return int(endpoint.send(data, *to))
+        return int(endpoint.send(data, _this_host(to[0]), to[1]))
 
 
 class RawSocket(_MessageSocket):
@@ -289,8 +297,10 @@ class RawSocket(_MessageSocket):
         self._channel.endpoint.local_addr = local
 
     def connect(self, address: object) -> None:
-        """Send to this host; take packets from it alone."""
-        self._peer = self._unpack(address)[0]
+        """Send to this host; take packets from it alone. Raises OSError (ENETUNREACH)."""
+        peer = _this_host(self._unpack(address)[0])
+        self._at_once(lambda: self._net.ipv4.route(peer))
+        self._peer = peer
 
     def _names(self) -> tuple[tuple[Address, int], tuple[Address, int] | None]:
         endpoint = self._channel.endpoint
@@ -308,7 +318,7 @@ class RawSocket(_MessageSocket):
         return None
 
     def _put(self, data: Buffer, to: tuple[Address, int] | None) -> int:
-        peer = self._peer if to is None else to[0]
+        peer = self._peer if to is None else _this_host(to[0])
         if peer is None:
             raise os_error(EDESTADDRREQ)
         self._channel.endpoint.send(data, peer, hdrincl=bool(self._settings["hdrincl"]))

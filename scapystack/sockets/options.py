@@ -59,9 +59,7 @@ def write(sock: Socket, level: int, name: int, value: int | Buffer) -> None:
     if option.write is None:
         raise os_error(ENOPROTOOPT)
     if option.packed:
-        if isinstance(value, int):
-            raise os_error(EINVAL)
-        option.write(sock, bytes(value))
+        option.write(sock, _INT.pack(value) if isinstance(value, int) else bytes(value))
         return
     if not isinstance(value, int):
         value = _int_of(bytes(value), level)
@@ -156,8 +154,7 @@ def _read_ttl(sock: Any) -> int:
 
 
 def _write_tos(sock: Any, value: int) -> None:
-    if not 0 <= value <= 255:
-        raise os_error(EINVAL)
+    value &= 0xFF  # as Linux, which has room for no more and does not complain
     # RFC 3168 section 5: the two low bits are ECN's, which TCP sets by itself (as Linux has it)
     sock._write_setting("tos", value & ~ECN_MASK if sock.type == c.SOCK_STREAM else value)
 

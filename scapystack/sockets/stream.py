@@ -12,10 +12,13 @@ from errno import (
     EADDRNOTAVAIL,
     EAGAIN,
     EALREADY,
+    EBADF,
     ECONNABORTED,
+    ECONNREFUSED,
     EINPROGRESS,
     EINVAL,
     EISCONN,
+    ENOPROTOOPT,
     ENOTCONN,
     EOPNOTSUPP,
     EPIPE,
@@ -69,10 +72,13 @@ class StreamSocket(Socket):
         self._at_once(lambda: self._bind(*self._unpack(address)))
 
     def _bind(self, local: Address, port: int) -> None:
-        if self._channel.endpoint is not None or self._local is not None:
-            raise os_error(EINVAL)
         if local != ANY4 and not self._net.ipv4.is_local(local):
             raise os_error(EADDRNOTAVAIL)
+        if self._failed():  # to connect: it may try from elsewhere
+            self._connection = None
+            self._channel.detach()
+        if self._channel.endpoint is not None or self._local is not None:
+            raise os_error(EINVAL)
         self._reserved = self._reuse  # as it was at bind(), whatever is set later
         self._local = (local, self._net.tcp.reserve(local, port, reuse=self._reuse))
 
@@ -136,11 +142,13 @@ class StreamSocket(Socket):
         if self._listener is not None or self._established:
             raise os_error(EISCONN)
         connection = self._connection
-        if connection is not None and not (connection.state == CLOSED and not connection.error):
+        if connection is not None and not self._failed():
             if connection.state in (SYN_SENT, SYN_RECEIVED):
                 raise os_error(EALREADY)
             return  # `made` tells the outcome
         local, local_port = self._local or (ANY4, 0)
+        if not port:
+            raise os_error(ECONNREFUSED)  # nobody can listen there; Linux asks, and hears this
         # connect(2): the unspecified address means this host
         connection = self._net.tcp.connect(
             LOCALHOST4 if remote == ANY4 else remote,
@@ -153,6 +161,11 @@ class StreamSocket(Socket):
         )
         self._connection = connection
         self._channel.attach(connection, readable, connection_writable)
+
+    def _failed(self) -> bool:
+        """Whether there was an attempt to connect, and its error was told."""
+        connection = self._connection
+        return connection is not None and not self._established and connection.state == CLOSED and not connection.error
 
     def made(self) -> bool | None:
         """True once the handshake is done (or not begun), None while it is not. Raises what it failed with.
@@ -189,6 +202,8 @@ class StreamSocket(Socket):
         """
         if bufsize < 0:
             raise ValueError("negative buffersize in recv")
+        if not bufsize:
+            return b""  # as the socket module, which does not ask the kernel then
         if flags:  # they are enums: each look at one costs 0.5 us
             if flags & (c.MSG_OOB | c.MSG_TRUNC | c.MSG_WAITALL):
                 return self._recv_special(bufsize, flags)
@@ -257,7 +272,7 @@ class StreamSocket(Socket):
         """The urgent octet (MUST-32). Raises OSError (EINVAL) where there is none, as Linux does."""
         connection = self._connection
         if connection is None:
-            raise os_error(ENOTCONN)
+            raise os_error(EINVAL if self._listener is None else ENOTCONN)
         octet = connection.read_urgent()
         if octet is None:
             # announced and still on its way, or none at all
@@ -276,8 +291,10 @@ class StreamSocket(Socket):
             raise ValueError("buffer too small for requested bytes")
         if nbytes:
             view = view[:nbytes]
+        if not len(view):
+            return 0
         if flags:
-            if flags & c.MSG_TRUNC:
+            if flags & c.MSG_TRUNC and not flags & c.MSG_OOB:
                 return self._perform(lambda: self._discard(len(view)), Channel.wait_for_read, flags)
             if flags & (c.MSG_OOB | c.MSG_PEEK | c.MSG_WAITALL):
                 data = self.recv(len(view), flags)
@@ -338,7 +355,7 @@ class StreamSocket(Socket):
         if flags & c.MSG_FASTOPEN:
             return self._send_fast(data, flags, *self._unpack(address))
         if self._connection is None:
-            raise os_error(EPIPE)
+            raise os_error(EBADF if self._closed else EPIPE)
         return self.send(data, flags)  # send(2): the address is ignored on a connected stream
 
     def _send_fast(self, data: Buffer, flags: int, remote: Address, port: int) -> int:
@@ -380,8 +397,9 @@ class StreamSocket(Socket):
 
     def _shutdown(self, how: int) -> None:
         connection = self._connection
-        if self._listener is not None and how != c.SHUT_WR:
-            self._listener.close()  # as in Linux: accept() fails from now on, in every thread
+        if self._listener is not None:
+            if how != c.SHUT_WR:
+                self._stop_listening()
         elif connection is None or not connection.connected:
             raise os_error(ENOTCONN)
         else:
@@ -390,6 +408,13 @@ class StreamSocket(Socket):
             if how != c.SHUT_WR:
                 connection.shutdown_read()
         self._channel.wake()
+
+    def _stop_listening(self) -> None:
+        """As in Linux: accept() fails from now on in every thread, a selector reports it, and listen() may follow."""
+        assert self._listener is not None
+        self._listener.close()
+        self._listener = None
+        self._channel.detach()
 
     def _close(self) -> None:
         linger = self._options.linger_s
@@ -419,9 +444,13 @@ class StreamSocket(Socket):
         return pack_tcp_info(info, self._listener)
 
     def _read_setting(self, name: str) -> Any:
+        if name == "hdrincl":
+            return False
         return getattr(self, "_" + name) if name in _SOCKET_SETTINGS else getattr(self._options, name)
 
     def _write_setting(self, name: str, value: Any) -> None:
+        if name == "hdrincl":
+            raise os_error(ENOPROTOOPT)
         if name in _SOCKET_SETTINGS:
             setattr(self, "_" + name, value)
             return

@@ -290,3 +290,56 @@ def test_linger_on_datagrams_reads_back(still):
     sock = still.udp()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3))
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == struct.pack("ii", 1, 3)
+
+
+def test_select_unbound_socket_is_not_readable(still):
+    assert levels(still.udp()) == (False, True)
+
+
+def test_recv_of_nothing_takes_no_message(pair):
+    right, left = pair
+    left.send(b"whole")
+    assert right.recv(0) == b""
+    assert right.recv_into(bytearray()) == 0
+    assert right.recv(10) == b"whole"
+
+
+def test_recv_unbound_socket_stays_so_and_can_be_bound(still):
+    sock = still.udp()
+    sock.setblocking(False)
+    assert errno_of(sock.recv, 1) == errno.EAGAIN
+    sock.bind(("127.0.0.1", 5000))
+    assert sock.getsockname() == ("127.0.0.1", 5000)
+
+
+def test_shutdown_unconnected_socket_raises_and_yet_ends_reading_behind_what_came(still):
+    sock, peer = still.udp(), still.udp()
+    sock.bind(("127.0.0.1", 5000))
+    peer.sendto(b"before", ("", 5000))  # this host
+    assert errno_of(sock.shutdown, socket.SHUT_RDWR) == errno.ENOTCONN
+    assert sock.recv(10) == b"before"
+    assert levels(sock)[0]
+    assert sock.recv(10) == b""
+    assert errno_of(sock.sendto, b"x", ("127.0.0.1", 5001)) == errno.EPIPE
+
+
+def test_recvmsg_says_what_was_cut_and_fills_buffers_in_turn(pair):
+    right, left = pair
+    left.send(b"abcdef")
+    left.send(b"abcdef")
+    name = left.getsockname()
+    assert right.recvmsg(4) == (b"abcd", [], socket.MSG_TRUNC, name)
+    first, second = bytearray(2), bytearray(6)
+    assert right.recvmsg_into([first, second]) == (6, [], 0, name)
+    assert (first, second) == (b"ab", b"cdef\0\0")
+    with pytest.raises(ValueError, match="negative"):
+        right.recvmsg(-1)
+    with pytest.raises(TypeError, match="read-write"):
+        right.recvmsg_into([b"abc"])
+
+
+def test_urgent_data_is_a_streams_alone(pair):
+    right, left = pair
+    assert errno_of(left.send, b"x", socket.MSG_OOB) == errno.EOPNOTSUPP
+    left.send(b"x")
+    assert right.recv(1, socket.MSG_OOB) == b"x"  # as Linux, which takes no notice of it

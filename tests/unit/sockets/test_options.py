@@ -128,7 +128,6 @@ def test_congestion_is_a_name(still):
     [
         (I, socket.IP_TTL, 0),
         (I, socket.IP_TTL, 256),
-        (I, socket.IP_TOS, 256),
         (T, socket.TCP_MAXSEG, 10),
         (T, socket.TCP_KEEPIDLE, 0),
         (T, socket.TCP_KEEPINTVL, 40_000),
@@ -224,3 +223,27 @@ def test_tcp_info_state_is_numbered_as_in_linux(still):
     client, accepted = still.connected()
     client.shutdown(socket.SHUT_WR)
     assert (state(client), state(accepted)) == (5, 8)
+
+
+def test_type_of_service_keeps_its_low_octet(still):
+    sock = still.udp()
+    sock.setsockopt(I, socket.IP_TOS, 0x1B8)
+    assert sock.getsockopt(I, socket.IP_TOS) == 0xB8
+
+
+def test_header_included_is_not_a_streams(still):
+    sock = still.tcp()
+    assert sock.getsockopt(I, socket.IP_HDRINCL) == 0
+    assert errno_of(sock.setsockopt, I, socket.IP_HDRINCL, 1) == errno.ENOPROTOOPT
+
+
+def test_int_for_a_struct_or_a_name_is_judged_by_its_octets(still):
+    sock = still.tcp()
+    assert errno_of(sock.setsockopt, S, socket.SO_LINGER, 1) == errno.EINVAL
+    assert errno_of(sock.setsockopt, T, socket.TCP_CONGESTION, 1) == errno.ENOENT
+
+
+@pytest.mark.parametrize("words", [(None,), (1, 4)])
+def test_setsockopt_length_goes_with_none_alone(still, words):
+    with pytest.raises(TypeError):
+        still.tcp().setsockopt(S, socket.SO_REUSEADDR, *words)

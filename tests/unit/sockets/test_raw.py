@@ -7,6 +7,8 @@ import struct
 import pytest
 from scapy.layers.inet import ICMP, IP
 
+from tests.unit.sockets.helpers import errno_of
+
 LO = "127.0.0.1"
 
 
@@ -120,3 +122,14 @@ def test_raw_close_stops_the_copies(still):
     second.sendto(struct.pack("!I", 1), (LO, 0))
     assert len(drain(second)) == 1
     assert len(still.net.raw.endpoints[99]) == 1
+
+
+def test_raw_connect_without_a_way_is_enetunreach_and_the_unspecified_address_is_this_host(still):
+    sock = still.stack.socket(socket.AF_INET, socket.SOCK_RAW, 200)
+    assert errno_of(sock.connect, ("10.9.9.9", 0)) == errno.ENETUNREACH
+    sock.connect(("", 0))
+    assert sock.getpeername() == ("127.0.0.1", 0)
+    sock.sendto(b"x", ("0.0.0.0", 0))
+    assert sock.recv(100)[20:] == b"x"
+    sock.close()
+    assert errno_of(sock.connect, ("127.0.0.1", 0)) == errno.EBADF

@@ -378,3 +378,70 @@ def test_sendto_on_a_connection_ignores_the_address(still):
     assert client.sendto(b"x", ("192.0.2.1", 9)) == 1
     assert client.sendmsg([b"y", b"z"]) == 2
     assert accepted.recv(10) == b"xyz"
+
+
+def test_bind_and_connect_again_after_a_failed_attempt(still):
+    with still.stack.create_server(("127.0.0.1", 7)) as server:
+        sock = still.tcp()
+        assert errno_of(sock.connect, ("127.0.0.1", 9)) == errno.ECONNREFUSED
+        sock.bind(("127.0.0.1", 5000))
+        sock.connect(server.getsockname())
+        assert server.accept()[1] == ("127.0.0.1", 5000)
+
+
+def test_bind_to_an_address_of_others_says_so_even_when_bound(still):
+    sock = still.tcp()
+    sock.bind(("127.0.0.1", 5000))
+    assert errno_of(sock.bind, ("10.9.9.9", 5000)) == errno.EADDRNOTAVAIL
+    assert errno_of(sock.bind, ("127.0.0.1", 5001)) == errno.EINVAL
+
+
+def test_connect_to_port_zero_is_refused(still):
+    assert still.tcp().connect_ex(("127.0.0.1", 0)) == errno.ECONNREFUSED
+
+
+def test_recv_of_nothing_asks_nobody(still):
+    sock = still.tcp()
+    assert sock.recv(0) == b""
+    assert sock.recv_into(bytearray()) == 0
+    assert errno_of(sock.recv, 1) == errno.ENOTCONN
+    assert errno_of(sock.recv, 1, socket.MSG_OOB) == errno.EINVAL
+
+
+def test_recvmsg_of_a_stream_has_no_address(still):
+    client, accepted = still.connected()
+    client.send(b"abcdef")
+    assert accepted.recvmsg(2, 100, socket.MSG_PEEK) == (b"ab", [], 0, None)
+    assert accepted.recvmsg(4) == (b"abcd", [], 0, None)
+    assert errno_of(accepted.recvmsg_into, [bytearray(1)], 0, socket.MSG_OOB) == errno.EINVAL
+    assert accepted.recvmsg_into([bytearray(1), bytearray(9)]) == (2, [], 0, None)
+
+
+def test_sendfile_sends_from_where_to_where(still, tmp_path):
+    client, accepted = still.connected()
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789" * 10_000)
+    client.settimeout(1)
+    with path.open("rb") as file:
+        assert client.sendfile(file, offset=5, count=10) == 10
+        assert file.tell() == 15
+        assert client.sendfile(file, offset=20_000, count=70_000) == 70_000
+        assert file.read(1) == b"0"
+    assert accepted.recv(200_000) == b"5678901234" + b"0123456789" * 7000
+
+
+def test_sendfile_what_it_cannot_do_is_a_value_error(still, tmp_path):
+    client, _ = still.connected()
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    with path.open("rb") as file, path.open(encoding="ascii") as text:
+        with pytest.raises(ValueError, match="non-blocking"):
+            client.sendfile(file)
+        with pytest.raises(ValueError, match="SOCK_STREAM"):
+            still.udp().sendfile(file)
+        with pytest.raises(ValueError, match="binary"):
+            client.sendfile(text)
+        with pytest.raises(ValueError, match="positive"):
+            client.sendfile(file, count=0)
+        with pytest.raises(TypeError, match="positive"):
+            client.sendfile(file, count="1")
