@@ -111,10 +111,7 @@ class Socket(ABC):
     # -- blocking ----------------------------------------------------------------------------------
 
     def settimeout(self, value: float | None) -> None:
-        """How long a call may wait, in seconds; None for ever, 0 not at all.
-
-        Raises TypeError, ValueError, OverflowError, OSError (EBADF).
-        """
+        """How long a call may wait, in seconds; None for ever. Raises TypeError, ValueError, OverflowError, OSError."""
         if value is not None:
             value = value if isinstance(value, float) else float(index(value))
             if not value >= 0.0:
@@ -212,6 +209,11 @@ class Socket(ABC):
                 channel.poll_fd = PollFd()
                 channel.refresh()
             return channel.poll_fd.fd
+
+    def detach(self) -> NoReturn:
+        """Always raises OSError: for `SSLContext.wrap_socket`, which owns (and closes) the descriptor by then."""
+        self._at_once(self._channel.give_up_descriptor)
+        raise OSError(EOPNOTSUPP, "a stack's socket cannot be detached; for TLS, wrap it inside Stack.sockets_for(...)")
 
     def get_inheritable(self) -> bool:
         """Whether a program that this one becomes keeps the descriptor; False. Raises OSError (EBADF)."""

@@ -120,6 +120,12 @@ class Channel:
             if waiter in waiters:
                 waiters.remove(waiter)
 
+    def give_up_descriptor(self) -> None:
+        """Somebody else closes the descriptor that was handed out, if one was; another is made when it is asked for."""
+        if self.poll_fd is not None:
+            self.poll_fd.give_up()
+            self.poll_fd = None
+
     def close(self) -> None:
         """Close the descriptor, if there is one, and wake everybody."""
         if self.poll_fd is not None:

@@ -70,3 +70,8 @@ class PollFd:
         self.fd = -1
         self._outer.close()
         self._inner.close()
+
+    def give_up(self) -> None:
+        """Somebody else has `fd` by now, and closes it."""
+        self._outer.detach()
+        self.close()

@@ -238,3 +238,14 @@ def test_descriptor_is_not_inherited_unless_asked(still):
     assert not sock.get_inheritable()
     sock.set_inheritable(True)
     assert sock.get_inheritable()
+
+
+def test_detach_says_what_to_do_and_leaves_the_descriptor_to_who_has_it(still):
+    client, _ = still.connected()
+    fd = client.fileno()  # as SSLContext.wrap_socket, which makes a socket around it and then detaches ours
+    with pytest.raises(OSError, match="sockets_for"):
+        client.detach()
+    assert levels(client) == (False, True)
+    assert client.fileno() != fd
+    client.close()
+    os.close(fd)
