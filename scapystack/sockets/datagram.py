@@ -75,23 +75,23 @@ class _MessageSocket(Socket):
 
     def send(self, data: Buffer, flags: int = 0) -> int:
         """Send to the connected peer. Raises OSError: EDESTADDRREQ, EMSGSIZE, ECONNREFUSED, ..."""
-        return self._at_once(lambda: self._send(data, flags, None))
+        octets = _octets(data)
+        return self._at_once(lambda: self._send(octets, flags, None))
 
     def sendall(self, data: Buffer, flags: int = 0) -> None:
         """As `send`: a message goes as a whole."""
         self.send(data, flags)
 
     def _send_to(self, data: Buffer, flags: int, address: object) -> int:
+        octets = _octets(data)
         to = self._unpack(address)
-        return self._at_once(lambda: self._send(data, flags, to))
+        return self._at_once(lambda: self._send(octets, flags, to))
 
     def _send(self, data: Buffer, flags: int, to: tuple[Address, int] | None) -> int:
         if self._write_shut:
             raise os_error(EPIPE)
         if flags and flags & c.MSG_OOB:
             raise os_error(EOPNOTSUPP)
-        if type(data) is not bytes:
-            data = bytes(data)
         return self._put(data, to)
 
     # -- receiving ---------------------------------------------------------------------------------
@@ -143,11 +143,11 @@ class _MessageSocket(Socket):
 
     def shutdown(self, how: int) -> None:
         """End a direction of a connected socket. Raises OSError (ENOTCONN, EINVAL)."""
-        if how not in (c.SHUT_RD, c.SHUT_WR, c.SHUT_RDWR):
-            raise os_error(EINVAL)
         self._at_once(lambda: self._shutdown(how))
 
     def _shutdown(self, how: int) -> None:
+        if how not in (c.SHUT_RD, c.SHUT_WR, c.SHUT_RDWR):
+            raise os_error(EINVAL)
         self._read_shut |= how != c.SHUT_WR
         self._write_shut |= how != c.SHUT_RD
         if self._read_shut:
@@ -215,6 +215,11 @@ class _MessageSocket(Socket):
 
     def _held_besides(self) -> list[Callable[[], None]]:
         return [partial(_leave_group, self._net, *member) for member in self._groups]
+
+
+def _octets(data: Buffer) -> bytes:
+    """The message as it is now. Raises TypeError for what has no octets: a number is none, though `bytes` takes it."""
+    return data if type(data) is bytes else bytes(memoryview(data))
 
 
 def _this_host(remote: Address) -> Address:

@@ -69,7 +69,8 @@ class StreamSocket(Socket):
 
     def bind(self, address: object) -> None:
         """Take a local address. Raises OSError: EADDRINUSE, EADDRNOTAVAIL, EINVAL (bound already)."""
-        self._at_once(lambda: self._bind(*self._unpack(address)))
+        local, port = self._unpack(address)
+        self._at_once(lambda: self._bind(local, port))
 
     def _bind(self, local: Address, port: int) -> None:
         if local != ANY4 and not self._net.ipv4.is_local(local):
@@ -355,6 +356,7 @@ class StreamSocket(Socket):
         if flags & c.MSG_FASTOPEN:
             return self._send_fast(data, flags, *self._unpack(address))
         if self._connection is None:
+            _octets(data)  # raises TypeError
             raise os_error(EBADF if self._closed else EPIPE)
         return self.send(data, flags)  # send(2): the address is ignored on a connected stream
 
@@ -391,11 +393,11 @@ class StreamSocket(Socket):
 
     def shutdown(self, how: int) -> None:
         """SHUT_WR sends FIN behind what is queued; SHUT_RD ends reading here. Raises OSError."""
-        if how not in (c.SHUT_RD, c.SHUT_WR, c.SHUT_RDWR):
-            raise os_error(EINVAL)
         self._at_once(lambda: self._shutdown(how))
 
     def _shutdown(self, how: int) -> None:
+        if how not in (c.SHUT_RD, c.SHUT_WR, c.SHUT_RDWR):
+            raise os_error(EINVAL)
         connection = self._connection
         if self._listener is not None:
             if how != c.SHUT_WR:

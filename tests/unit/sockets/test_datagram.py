@@ -343,3 +343,12 @@ def test_urgent_data_is_a_streams_alone(pair):
     assert errno_of(left.send, b"x", socket.MSG_OOB) == errno.EOPNOTSUPP
     left.send(b"x")
     assert right.recv(1, socket.MSG_OOB) == b"x"  # as Linux, which takes no notice of it
+
+
+def test_send_a_number_is_a_type_error_and_sends_nothing(pair):
+    receiver, sender = pair
+    for call in (lambda: sender.send(5), lambda: sender.sendto(5, receiver.getsockname())):
+        with pytest.raises(TypeError, match="bytes-like"):
+            call()
+    receiver.setblocking(False)
+    assert errno_of(receiver.recv, 10) == errno.EAGAIN
