@@ -160,8 +160,10 @@ def account(setup: Setup, services: list[Service], control: str = "", prompt: bo
     """What was set up, and how to reach it, in lines."""
     tap = setup.tap
     how = "made for it" if tap.created else "found, the kernel's side left as it is"
+    if setup.made_netns:  # a new namespace has no TAP but ours
+        how = f"both {how}"
     offload = "offload" if tap.offload else "no offload"
-    where = f" in namespace {setup.netns}{' (made for it)' if setup.made_netns else ''}" if setup.netns else ""
+    where = f" in namespace {setup.netns}" if setup.netns else ""
     lines = [
         f"scapystack {__version__}: {setup.address} on {tap.name}{where} ({how}; {offload}; MAC {tap.mac.hex(':')})"
     ]

@@ -6,6 +6,7 @@ from typing import Any
 
 from scapy.packet import ls as scapy_ls
 
+from scapystack.base.errors import ConfigError
 from scapystack.repl.connection import Conn
 from scapystack.repl.explanation import Explanation
 from scapystack.repl.table import Connections
@@ -40,8 +41,10 @@ def conns() -> Connections:
     return which.stack.conns()
 
 
-def explain(packet: Any) -> Explanation:
+def explain(packet: Any = None) -> Explanation:
     """What became of a packet that the stack has seen. Raises ConfigError."""
+    if packet is None:  # nothing given, or a step() in which nothing was sent
+        raise ConfigError("explain takes a packet: explain(c.log[-1]), say")
     return which.stack.explain(packet)
 
 

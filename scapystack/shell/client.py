@@ -71,7 +71,8 @@ class Client:
             sock.close()
             reason = "no stack runs there" if isinstance(error, ConnectionRefusedError) else None
             told = reason or getattr(error, "strerror", None) or error
-            raise LinkError(f"cannot attach to {path}: {told}") from None
+            where = "; scapystack run says the path of its control socket"
+            raise LinkError(f"cannot attach to {path}: {told}{where}") from None
 
     def _hear(self) -> None:
         while (piece := self._wire.take()) is not None:

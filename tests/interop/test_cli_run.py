@@ -131,7 +131,7 @@ def test_run_in_a_namespace_it_makes_leaves_none_however_it_ends(netns):
     name = f"{netns.name}-made"
     for number in (signal.SIGKILL, signal.SIGKILL, signal.SIGINT):
         run = Run(netns, "--netns", name)
-        assert f"in namespace {name} (made for it)" in run.said[0]
+        assert f"in namespace {name} (both made for it;" in run.said[0]
         inside = f"ip netns exec {name} ping -c 1 -W 2 10.0.0.1"
         assert inside.split(" ping", maxsplit=1)[0] in run.said[-2]
         netns.run(*inside.split())

@@ -132,7 +132,7 @@ def test_account_says_what_was_made_and_how_to_reach_it(pair):
     setup = Setup(pair[0], tap(), "10.0.0.1/24", "10.0.0.2/24", "", "blue", True)
     text = "\n".join(run.account(setup, services))
     for part in (
-        "10.0.0.1/24 on tap7 in namespace blue (made for it)",
+        "10.0.0.1/24 on tap7 in namespace blue (both made for it; offload;",
         "MAC 02:00:00:00:00:09",
         "the kernel's end of tap7 is 10.0.0.2/24",
         "serving echo on TCP and UDP port 77",

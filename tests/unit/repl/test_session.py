@@ -75,6 +75,8 @@ def test_conns_and_explain_ask_the_stack_in_use(world):
     which.use(world.stack)
     assert session.conns() == [c]
     assert session.explain(c.log[0]).verdict == "sent"
+    with pytest.raises(ConfigError, match=r"explain takes a packet: explain\(c\.log\[-1\]\)"):
+        session.explain()
     world.stack.close()
     with pytest.raises(ConfigError, match="no stack that runs"):
         session.conns()

@@ -159,7 +159,7 @@ def test_control_paths_that_cannot_be_are_one_line(home, stack, tmp_path):
         ControlServer(stack.driver, tmp_path / ("x" * 120)).open()
     with pytest.raises(LinkError, match="cannot open the control socket"):
         ControlServer(stack.driver, "/nonexistent/x.sock").open()
-    with pytest.raises(LinkError, match=r"cannot attach to .*No such file"):
+    with pytest.raises(LinkError, match=r"cannot attach to .*No such file.*; scapystack run says the path"):
         Client.attach(str(tmp_path / "nothing"))
     home.mkdir(mode=0o777)
     home.chmod(0o777)
