@@ -35,11 +35,12 @@ def top_command(session: Session, delay: float, count: int | None, batch: bool) 
     view = _View(session)
     looks = 0
     live = session.out.terminal and not batch
+    size = 0, 0
     try:
         while True:
             lines = view.look()
             if live:
-                _draw(session, lines)
+                size = _draw(session, lines)
             else:
                 for text in lines:
                     session.out.line(text)
@@ -48,32 +49,32 @@ def top_command(session: Session, delay: float, count: int | None, batch: bool) 
                 return
             if not live:
                 session.sleep(delay)
-            elif _rest(session, lines, delay):
+            elif _rest(session, lines, size, delay):
                 return
     except Interrupted:
         return
 
 
-def _draw(session: Session, lines: list[str]) -> None:
-    """Over the last ones, and away with what was below: no flicker."""
-    shown = lines[: session.out.height - 1]
-    session.out.raw(b"\x1b[H" + b"".join(f"{text[: session.out.width]}\x1b[K\n".encode() for text in shown))
-    session.out.raw(b"\x1b[J")
+def _draw(session: Session, lines: list[str]) -> tuple[int, int]:
+    """Over the last ones, and away with what was below: no flicker. For a terminal of which width and height."""
+    out = session.out
+    width, height = size = out.width, out.height
+    out.raw(b"\x1b[H" + b"".join(f"{text[:width]}\x1b[K\n".encode() for text in lines[: height - 1]))
+    out.raw(b"\x1b[J")
+    return size
 
 
-def _rest(session: Session, lines: list[str], delay: float) -> bool:
+def _rest(session: Session, lines: list[str], size: tuple[int, int], delay: float) -> bool:
     """Until it is time to look again, or a key is hit; whether that was q. A terminal of a new size is drawn anew."""
     until = session.now + round(delay * SECOND)
     out = session.out
-    size = out.width, out.height
     while session.now < until:
         typed = session.input(keys=True)
         if typed:
             return typed.lower().startswith(b"q")
         session.wait(until)
         if (out.width, out.height) != size:
-            size = out.width, out.height
-            _draw(session, lines)
+            size = _draw(session, lines)
     return False
 
 
